@@ -1,0 +1,57 @@
+"""pecmae: classify audio by prototypes you can listen to.
+
+Letters of the shapes in all docstrings: B batch, S segments, N samples, T frames, F codec features, D embedding width,
+C classes, K prototypes per class, M = C · K prototypes.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pecmae.autoencoder import Autoencoder as Autoencoder
+    from pecmae.configuration import AutoencoderConfig as AutoencoderConfig
+    from pecmae.configuration import PrototypeHeadConfig as PrototypeHeadConfig
+    from pecmae.errors import AudioError as AudioError
+    from pecmae.errors import AudioWarning as AudioWarning
+    from pecmae.errors import CheckpointError as CheckpointError
+    from pecmae.errors import ConfigError as ConfigError
+    from pecmae.errors import HubError as HubError
+    from pecmae.errors import PecmaeError as PecmaeError
+    from pecmae.model import PECMAE as PECMAE
+    from pecmae.outputs import Explanation as Explanation
+    from pecmae.outputs import Prediction as Prediction
+    from pecmae.prototypes import PrototypeHead as PrototypeHead
+    from pecmae.scheduler import VDiffusionScheduler as VDiffusionScheduler
+
+# Where each public name lives. They are imported when first asked for: torch alone costs a second.
+_MODULES = {
+    "Autoencoder": "autoencoder",
+    "AutoencoderConfig": "configuration",
+    "PrototypeHeadConfig": "configuration",
+    "AudioError": "errors",
+    "AudioWarning": "errors",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "HubError": "errors",
+    "PecmaeError": "errors",
+    "PECMAE": "model",
+    "Explanation": "outputs",
+    "Prediction": "outputs",
+    "PrototypeHead": "prototypes",
+    "VDiffusionScheduler": "scheduler",
+}
+
+__all__ = [*sorted(_MODULES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'pecmae' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"pecmae.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -1,0 +1,342 @@
+"""From the published checkpoint layouts to ours, strictly: an unknown or a missing tensor is an error that names it."""
+
+import ast
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pecmae.autoencoder import Autoencoder
+from pecmae.configuration import AutoencoderConfig, PrototypeHeadConfig
+from pecmae.errors import CheckpointError
+from pecmae.prototypes import PrototypeHead
+
+StateDict = Mapping[str, Tensor]
+
+# Published heads are 64 wide in the EnCodecMAE encoder, and 8 in number in the summarizer and the denoiser; the state dict
+# does not hold them.
+ENCODER_HEAD_DIM = 64
+AUTOENCODER_HEADS = 8
+
+# Ours ← published, for every stack of layers, and for what stands alone.
+STACKS = {
+    "encodecmae.encoder": "encoder.encodecmae_model.visible_encoder",
+    "summarizer.encoder": "encoder.encoder",
+    "denoiser.encoder": "denoiser",
+}
+MODULES = {
+    "encodecmae.projection": "encoder.encodecmae_model.feat_projector",
+    "denoiser.in_adapter": "in_adapter",
+    "denoiser.out_adapter": "out_adapter",
+    "denoiser.time_embedding.0": "time_embedding.0",
+    "denoiser.time_embedding.2": "time_embedding.2",
+}
+CODEC_IN_AUTOENCODER = "encoder.encodecmae_model.wav_encoder.model."
+# Of the pre-training; inference does without.
+UNUSED_PREFIXES = tuple(f"encoder.encodecmae_model.{name}." for name in ("target_encoder", "decoder", "decoder_projector", "head"))
+
+CODEC_RENAMES = (
+    (r"^(encoder|decoder)\.model\.", r"codec_\1.layers."),
+    (r"^(encoder|decoder)\.layers\.", r"codec_\1.layers."),
+    (r"\.conv\.conv\.", ".conv."),
+    (r"\.convtr\.convtr\.", ".conv."),
+    (r"\.weight_g$", ".parametrizations.weight.original0"),
+    (r"\.weight_v$", ".parametrizations.weight.original1"),
+)
+
+
+def convert_autoencoder(state_dict: StateDict, codec: StateDict, *, segment_seconds: float = 4.0) -> Autoencoder:
+    """Build an autoencoder from the published state dict and the codec's.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+        `state_dict` of the published `weights.pt`.
+    codec : mapping of str to Tensor
+        EnCodec 24 kHz, in the original or in transformers' layout. The codec encoder must be the one that `state_dict` holds.
+    segment_seconds : float
+        `MAX_AUDIO_DURATION` of the published `config.gin`.
+
+    Returns
+    -------
+    Autoencoder
+        Of the sizes read off the tensors, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unknown or of an unexpected shape.
+    """
+    source = _Tensors(state_dict, "autoencoder checkpoint")
+    codec_tensors = convert_codec(codec)
+    model = Autoencoder(_read_config(source, codec_tensors, segment_seconds))
+    converted = dict(codec_tensors)
+    for ours, published in STACKS.items():
+        num_heads = model.config.num_encoder_heads if ours.startswith("encodecmae") else AUTOENCODER_HEADS
+        converted |= _convert_stack(source, published, ours, num_heads)
+    for ours, published in MODULES.items():
+        for leaf in ("weight", "bias"):
+            converted[f"{ours}.{leaf}"] = source.take(f"{published}.{leaf}")
+    converted["encodecmae.position.scale"] = source.take("encoder.encodecmae_model.positional_encoder.scale")
+    converted["position.scale"] = source.take("encoder.pos_encoder.scale")
+    converted["summarizer.cls"] = source.take("encoder.cls_tokens.weight")[0]
+    _check_same_codec(source, codec_tensors)
+    source.drop(UNUSED_PREFIXES)
+    source.finish()
+    load_strictly(model, converted, "autoencoder checkpoint")
+    return model.eval()
+
+
+def convert_codec(state_dict: StateDict) -> dict[str, Tensor]:
+    """Rename the codec's encoder and decoder, from the original `encodec` or transformers' layout, to ours.
+
+    The quantiser is left out: z is computed before it, and features are generated without it.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is neither of the encoder, the decoder nor the quantiser.
+    """
+    converted = {}
+    for name, tensor in state_dict.items():
+        if name.startswith("quantizer."):
+            continue
+        renamed = name
+        for pattern, replacement in CODEC_RENAMES:
+            renamed = re.sub(pattern, replacement, renamed)
+        if not renamed.startswith(("codec_encoder.", "codec_decoder.")):
+            raise CheckpointError(f"codec checkpoint: unknown tensor {name!r}; this is not an EnCodec state dict.")
+        converted[renamed] = tensor
+    return converted
+
+
+def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: float = 0.5) -> PrototypeHead:
+    """Build a prototype head from the published network's state dict.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+        With `protos` (M, 1, D), `linear.*` and, for the adaptor, `time_summarizer.layers.0.*`.
+    mean, std : float
+        Scalars of the training set; without them the normalisation is the identity.
+
+    Returns
+    -------
+    PrototypeHead
+        In evaluation mode, with the published code's distance and loss.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unknown or of an unexpected shape.
+    """
+    source = _Tensors(state_dict, "prototype checkpoint")
+    prototypes, weight = source.take("protos"), source.take("linear.weight")
+    num_classes = weight.shape[0]
+    converted = {"prototypes": prototypes[:, 0], "linear.weight": weight, "linear.bias": source.take("linear.bias")}
+    layer, width = "time_summarizer.layers.0", prototypes.shape[-1]
+    adaptor = any(name.startswith(layer) for name in state_dict)
+    if adaptor:
+        # Of the stacked query, key and value rows only the values matter to a sequence of one.
+        for leaf in ("weight", "bias"):
+            converted[f"adaptor.value.{leaf}"] = source.take(f"{layer}.self_attn.in_proj_{leaf}")[2 * width :]
+            converted[f"adaptor.out.{leaf}"] = source.take(f"{layer}.self_attn.out_proj.{leaf}")
+            for name in ("linear1", "linear2", "norm1", "norm2"):
+                converted[f"adaptor.{name}.{leaf}"] = source.take(f"{layer}.{name}.{leaf}")
+    source.finish()
+    config = PrototypeHeadConfig(
+        embedding_dim=width,
+        num_classes=num_classes,
+        prototypes_per_class=len(prototypes) // num_classes,
+        adaptor=adaptor,
+        **({"adaptor_dim": len(converted["adaptor.linear1.bias"])} if adaptor else {}),
+    )
+    head = PrototypeHead(config, mean=mean, std=std)
+    load_strictly(head, {**converted, "mean": head.mean, "std": head.std}, "prototype checkpoint")
+    return head.eval()
+
+
+def convert_autoencoder_files(
+    weights: str | os.PathLike[str], config_gin: str | os.PathLike[str], codec: str | os.PathLike[str]
+) -> Autoencoder:
+    """`convert_autoencoder` from files: the published `weights.pt` and `config.gin`, and a codec file.
+
+    Parameters
+    ----------
+    weights, config_gin : path
+        As in the Hub repo `lpepino/encodecmae2wav`.
+    codec : path
+        The original package's `.th` file, or transformers' `model.safetensors` or the folder that holds it.
+    """
+    settings = read_gin(config_gin)
+    state_dict = read_pickled_tensors(weights)
+    model = convert_autoencoder(
+        state_dict.get("state_dict", state_dict),
+        read_codec(codec),
+        segment_seconds=float(settings.get("MAX_AUDIO_DURATION", 4)),
+    )
+    for name, layers in (
+        ("NUM_ENCODER_LAYERS", model.config.num_summarizer_layers),
+        ("NUM_DENOISER_LAYERS", model.config.num_denoiser_layers),
+    ):
+        if settings.get(name, layers) != layers:
+            raise CheckpointError(
+                f"{config_gin}: {name} = {settings[name]} but {weights} has {layers} layers; they belong to different models."
+            )
+    return model
+
+
+def read_gin(path: str | os.PathLike[str]) -> dict[str, object]:
+    """The literal settings `NAME = value` of a gin file; lines of any other form are passed over."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the config.gin that stands beside the weights.")
+    settings: dict[str, object] = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(.+?)\s*", line)
+        if not match:
+            continue
+        try:
+            settings[match[1]] = ast.literal_eval(match[2])
+        except (ValueError, SyntaxError):
+            continue  # a reference or a macro, none of which is needed
+    return settings
+
+
+def read_codec(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """State dict of a codec file or folder, in either layout."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if path.suffix != ".safetensors":
+        return read_pickled_tensors(path)
+    from pecmae.hub import load_weights
+
+    return load_weights(path)
+
+
+def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
+    """Tensors of a PyTorch file, read without running any code that it may hold.
+
+    Raises
+    ------
+    FileNotFoundError, CheckpointError
+        There is no such file; or it is not a PyTorch file, or holds more than tensors.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the path of a published checkpoint.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: not a PyTorch file that holds only tensors ({reason}); download it again.") from error
+
+
+def load_strictly(module: nn.Module, tensors: StateDict, source: str) -> None:
+    """Copy `tensors` into `module`.
+
+    Raises
+    ------
+    CheckpointError
+        The names or the shapes are not exactly the module's; the message names the first that differs.
+    """
+    expected = module.state_dict()
+    if missing := sorted(set(expected) - set(tensors)):
+        raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing; the file is of another model or incomplete.")
+    if unknown := sorted(set(tensors) - set(expected)):
+        raise CheckpointError(f"{source}: unknown tensor {unknown[0]!r}; the file is of another model.")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{source}: tensor {name!r} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}."
+            )
+    module.load_state_dict(dict(tensors))
+
+
+class _Tensors:
+    """A state dict that remembers which of its tensors were taken."""
+
+    def __init__(self, tensors: StateDict, source: str) -> None:
+        self.tensors, self.source = tensors, source
+        self.left = set(tensors)
+
+    def take(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise CheckpointError(f"{self.source}: tensor {name!r} is missing; the file is of another model or incomplete.")
+        self.left.discard(name)
+        return self.tensors[name]
+
+    def drop(self, prefixes: tuple[str, ...]) -> None:
+        self.left = {name for name in self.left if not name.startswith(prefixes)}
+
+    def finish(self) -> None:
+        if self.left:
+            raise CheckpointError(f"{self.source}: unknown tensor {min(self.left)!r}; the file is of another model.")
+
+    def count_layers(self, stack: str) -> int:
+        pattern = re.compile(re.escape(stack) + r"\.encoder_layers\.(\d+)\.")
+        return 1 + max((int(match[1]) for match in map(pattern.match, self.tensors) if match), default=-1)
+
+
+def _read_config(source: _Tensors, codec: StateDict, segment_seconds: float) -> AutoencoderConfig:
+    """Sizes of the model that `source` and `codec` hold."""
+    dim, feature_dim = source.take("encoder.encodecmae_model.feat_projector.weight").shape
+    filters = codec.get("codec_encoder.layers.0.conv.parametrizations.weight.original1")
+    if filters is None:
+        raise CheckpointError("codec checkpoint: tensor 'encoder.model.0.conv.conv.weight_v' is missing.")
+    feed_forward = source.take(f"{STACKS['denoiser.encoder']}.encoder_layers.0.ff_layer.0.weight")
+    return AutoencoderConfig(
+        segment_seconds=segment_seconds,
+        feature_dim=feature_dim,
+        codec_num_filters=len(filters),
+        embedding_dim=dim,
+        feed_forward_dim=len(feed_forward),
+        num_encoder_layers=source.count_layers(STACKS["encodecmae.encoder"]),
+        num_encoder_heads=dim // ENCODER_HEAD_DIM,
+        num_summarizer_layers=source.count_layers(STACKS["summarizer.encoder"]),
+        num_denoiser_layers=source.count_layers(STACKS["denoiser.encoder"]),
+        num_heads=AUTOENCODER_HEADS,
+    )
+
+
+def _convert_stack(source: _Tensors, published: str, ours: str, num_heads: int) -> dict[str, Tensor]:
+    """One transformer: heads made contiguous, queries, keys and values in one matrix, the shared feed-forward once."""
+    converted = {f"{ours}.final_norm.{leaf}": source.take(f"{published}.final_norm.{leaf}") for leaf in ("weight", "bias")}
+    for index in range(source.count_layers(published)):
+        theirs, layer = f"{published}.encoder_layers.{index}", f"{ours}.layers.{index}"
+        projections = [source.take(f"{theirs}.att_layer.{name}.weight") for name in ("wq", "wk", "wv")]
+        converted[f"{layer}.attention.qkv.weight"] = torch.cat([_heads_first(weight, num_heads) for weight in projections])
+        out = source.take(f"{theirs}.att_layer.wo.weight")
+        converted[f"{layer}.attention.out.weight"] = _heads_first(out.T, num_heads).T
+        for leaf in ("weight", "bias"):
+            for norm in ("norm1", "norm2"):
+                converted[f"{layer}.{norm}.{leaf}"] = source.take(f"{theirs}.{norm}.{leaf}")
+            for linear in ("0", "2"):
+                tensor = source.take(f"{theirs}.ff_layer.{linear}.{leaf}")
+                shared = converted.setdefault(f"{ours}.feed_forward.{linear}.{leaf}", tensor)
+                if shared is not tensor and not torch.equal(shared, tensor):
+                    raise CheckpointError(
+                        f"{source.source}: tensor '{theirs}.ff_layer.{linear}.{leaf}' differs from the first layer's, but the "
+                        "layers of a stack share one feed-forward."
+                    )
+    return converted
+
+
+def _heads_first(weight: Tensor, num_heads: int) -> Tensor:
+    """Reorder rows from interleaved heads, (head_dim, heads), to contiguous ones, (heads, head_dim)."""
+    return weight.unflatten(0, (-1, num_heads)).transpose(0, 1).flatten(0, 1)
+
+
+def _check_same_codec(source: _Tensors, codec: StateDict) -> None:
+    """The autoencoder checkpoint holds the codec's encoder as well; both must be the same."""
+    own = {name for name in source.tensors if name.startswith(CODEC_IN_AUTOENCODER)}
+    renamed = convert_codec({"encoder." + name.removeprefix(CODEC_IN_AUTOENCODER): source.take(name) for name in own})
+    for name, tensor in renamed.items():
+        if name not in codec or not torch.equal(tensor, codec[name]):
+            raise CheckpointError(
+                f"codec checkpoint: {name!r} differs from the codec encoder inside the autoencoder checkpoint; give the codec "
+                "that the autoencoder was trained with."
+            )

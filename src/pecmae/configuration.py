@@ -1,0 +1,140 @@
+"""Sizes and choices of the models as frozen dataclasses, read strictly: an unknown or missing key is an error that names it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from pecmae.errors import ConfigError
+
+# Of the model directories this version writes; one written by a newer version is refused.
+FORMAT_VERSION = 1
+
+DISTANCE_REDUCTIONS = ("mean", "sum")
+CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
+ALGORITHM_TYPES = ("ddim", "dpmsolver++")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Sizes of an autoencoder; the defaults are the published 4-second one."""
+
+    sampling_rate: int = 24_000
+    # Length of a segment: what is encoded to one z, and what is generated from it.
+    segment_seconds: float = 4.0
+    # Codec: features F, filters of the outermost convolution, strides from the decoder's first to its last, LSTM depth.
+    feature_dim: int = 128
+    codec_num_filters: int = 32
+    codec_upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
+    codec_num_lstm_layers: int = 2
+    # Width D of all transformers (and of z), and the hidden width of their feed-forwards.
+    embedding_dim: int = 768
+    feed_forward_dim: int = 4096
+    num_encoder_layers: int = 10
+    num_encoder_heads: int = 12
+    num_summarizer_layers: int = 2
+    num_denoiser_layers: int = 8
+    # Heads of the summarizer and of the denoiser.
+    num_heads: int = 8
+    # What `generate` does unless told otherwise: solver, steps, weight of the condition (1: the conditional branch alone).
+    algorithm_type: str = "dpmsolver++"
+    num_inference_steps: int = 20
+    guidance_scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_encoder_heads", "num_heads"):
+            if self.embedding_dim % getattr(self, name):
+                raise ConfigError(f"embedding_dim={self.embedding_dim} must be a multiple of {name}={getattr(self, name)}.")
+        if self.segment_samples % self.hop_length:
+            raise ConfigError(
+                f"segment_seconds={self.segment_seconds} is {self.segment_samples} samples, not a whole number of codec frames "
+                f"of {self.hop_length} samples; choose another length."
+            )
+        _check_choice("algorithm_type", self.algorithm_type, ALGORITHM_TYPES)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples between two codec frames."""
+        return math.prod(self.codec_upsampling_ratios)
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples in a segment."""
+        return round(self.segment_seconds * self.sampling_rate)
+
+    @property
+    def segment_frames(self) -> int:
+        """Codec frames T in a segment."""
+        return self.segment_samples // self.hop_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeHeadConfig:
+    """Sizes and choices of a prototype head; the defaults are the published code's."""
+
+    embedding_dim: int
+    num_classes: int
+    prototypes_per_class: int = 10
+    # Whether prototypes pass through the adaptor (PECMAE) or are used as they are (PECMAE-NA).
+    adaptor: bool = True
+    # Hidden width of the adaptor's feed-forward.
+    adaptor_dim: int = 2048
+    # How the squared differences over D become a distance: "mean" (published code) or "sum" (paper).
+    distance_reduction: str = "mean"
+    # Which loss the logits were trained with, and what they are divided by in it: both decide how logits become scores.
+    classification_loss: str = "cross_entropy"
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "num_classes", "prototypes_per_class"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature={self.temperature} must be above 0.")
+        _check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
+        _check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
+
+    @property
+    def num_prototypes(self) -> int:
+        """M, the prototypes of all classes."""
+        return self.num_classes * self.prototypes_per_class
+
+
+Config = TypeVar("Config", AutoencoderConfig, PrototypeHeadConfig)
+
+
+def config_to_dict(config: AutoencoderConfig | PrototypeHeadConfig) -> dict[str, Any]:
+    """Plain JSON values of `config`."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Config:
+    """Build a `kind` from the JSON values found in `source` (named in errors).
+
+    Raises
+    ------
+    ConfigError
+        A key is missing, unknown, or of another type than the field's.
+    """
+    known = {field.name: field for field in fields(kind)}
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
+    if missing := sorted(name for name in known if name not in values):
+        raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
+    converted = {}
+    for name, value in values.items():
+        converted[name] = tuple(value) if isinstance(value, list) else value
+        expected = _python_type(known[name])
+        if isinstance(value, bool) != (expected is bool) or not isinstance(converted[name], (expected, int) if expected is float else expected):
+            raise ConfigError(f"{source}: {name}={value!r} should be of type {expected.__name__}.")
+    return kind(**converted)
+
+
+def _python_type(field: Any) -> type:
+    annotation = field.type
+    return getattr(annotation, "__origin__", annotation)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}.")

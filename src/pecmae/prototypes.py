@@ -1,0 +1,217 @@
+"""The prototype network: a few learned points in the space of z per class, and a linear layer over similarities to them.
+
+Shapes: B batch, D width, C classes, K prototypes per class, M = C · K prototypes, class-major (class 0's K first).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pecmae.configuration import PrototypeHeadConfig
+
+
+class SingleTokenAdaptor(nn.Module):
+    """A post-norm transformer layer for sequences of length one.
+
+    Attention over one key is the identity on values, so what is left of it is value and output projection: no queries, no
+    keys, no attention matrix.
+
+    Parameters
+    ----------
+    dim, hidden_dim : int
+        Width D and hidden width of the feed-forward.
+    dropout : float
+        While training.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int = 2048, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.xavier_uniform_(self.value.weight)
+        for linear in (self.value, self.out):
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt each of `x` [shape=(M, D)] on its own."""
+        # One key has a softmax weight of 1, which the published layer's attention dropout zeroes or scales for a whole head.
+        x = self.norm1(x + self.dropout(self.out(self.dropout(self.value(x)))))
+        return self.norm2(x + self.dropout(self.linear2(self.dropout(self.linear1(x).relu()))))
+
+
+class PrototypeHead(nn.Module):
+    """Classify z by its similarity to prototypes (PECMAE; without the adaptor PECMAE-NA).
+
+    Parameters
+    ----------
+    config : PrototypeHeadConfig
+        Sizes and choices.
+    mean, std : float
+        Scalars of the training set: the mean over samples of each sample's mean and standard deviation. z is normalised
+        to (z - mean) / (2 · std); the defaults make that the identity.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: PrototypeHeadConfig, *, mean: float = 0.0, std: float = 0.5) -> None:
+        super().__init__()
+        self.config = config
+        self.prototypes = nn.Parameter(torch.randn(config.num_prototypes, config.embedding_dim))
+        self.adaptor = SingleTokenAdaptor(config.embedding_dim, config.adaptor_dim) if config.adaptor else nn.Identity()
+        self.linear = nn.Linear(config.num_prototypes, config.num_classes)
+        with torch.no_grad():
+            self.linear.weight.copy_(F.one_hot(self.prototype_labels, config.num_classes).T)
+            self.linear.bias.zero_()
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("std", torch.tensor(float(std)))
+
+    @property
+    def prototype_labels(self) -> Tensor:
+        """Class of each prototype [shape=(M,), int64]."""
+        classes = torch.arange(self.config.num_classes, device=self.prototypes.device)
+        return classes.repeat_interleave(self.config.prototypes_per_class)
+
+    def normalise(self, z: Tensor) -> Tensor:
+        """z' = (z - mean) / (2 · std) of `z` [shape=(B, D)]."""
+        return (z - self.mean) / (2 * self.std)
+
+    def denormalise(self, z: Tensor) -> Tensor:
+        """Undo `normalise`."""
+        return z * (2 * self.std) + self.mean
+
+    def distances(self, z: Tensor) -> Tensor:
+        """Squared distance of each z [shape=(B, D)] to each adapted prototype [shape=(B, M)], reduced as configured."""
+        return self.distances_normalised(self.normalise(z.to(self.prototypes.dtype)))
+
+    def distances_normalised(self, z: Tensor) -> Tensor:
+        """`distances` for a z that is normalised already."""
+        adapted = self.adaptor(self.prototypes)  # (M, D)
+        # One matrix product instead of M · B · D differences. Distances don't change when both sides move together, and
+        # around the prototypes' own centre the terms that cancel are small.
+        centre = adapted.detach().mean(0)
+        z, adapted = z - centre, adapted - centre
+        squared = z.square().sum(1)[:, None] + adapted.square().sum(1) - 2 * z @ adapted.T  # (B, M)
+        squared = squared.clamp_min(0.0)
+        return squared / z.shape[1] if self.config.distance_reduction == "mean" else squared
+
+    def similarities(self, z: Tensor) -> Tensor:
+        """S = exp(-distance) [shape=(B, M), in (0, 1]] of each z [shape=(B, D)] to each prototype."""
+        return torch.exp(-self.distances(z))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits [shape=(B, C)] of each z [shape=(B, D)]."""
+        return self.linear(self.similarities(z))
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores in [0, 1] of `logits` [shape=(..., C)], as the loss they were trained with reads them."""
+        if self.config.classification_loss == "cross_entropy":
+            return (logits / self.config.temperature).softmax(-1)
+        return logits.sigmoid()
+
+    @torch.no_grad()
+    def projected_prototypes(self) -> Tensor:
+        """The adapted prototypes in z's own space [shape=(M, D)], ready to be decoded."""
+        return self.denormalise(self.adaptor(self.prototypes))
+
+
+def normalisation_scalars(embeddings: Tensor) -> tuple[float, float]:
+    """Mean over samples of the per-sample mean and standard deviation of `embeddings` [shape=(N, D)]."""
+    values = embeddings.double()
+    return float(values.mean(1).mean()), float(values.std(1).mean())
+
+
+def kmeans_prototypes(embeddings: Tensor, labels: Tensor, num_classes: int, prototypes_per_class: int, seed: int = 0) -> Tensor:
+    """Initial prototypes: the K k-means centres of each class, class-major.
+
+    The published code interleaves the centres of the classes, although its linear layer and loss take them class by class;
+    this is the order that the method means.
+
+    Parameters
+    ----------
+    embeddings : Tensor [shape=(N, D)]
+        Normalised z of the training set.
+    labels : Tensor [shape=(N,), int64]
+    num_classes, prototypes_per_class : int
+        C and K; every class needs at least K samples.
+    seed : int
+        Of k-means.
+
+    Returns
+    -------
+    Tensor [shape=(M, D)]
+
+    Raises
+    ------
+    ValueError
+        A class has fewer than K samples.
+    """
+    # Imported here: scikit-learn costs a second that only fitting needs.
+    from sklearn.cluster import KMeans
+
+    centres = []
+    for label in range(num_classes):
+        samples = embeddings[labels == label].cpu().numpy().astype(np.float32)
+        if len(samples) < prototypes_per_class:
+            raise ValueError(
+                f"Class {label} has {len(samples)} training segments, fewer than prototypes_per_class={prototypes_per_class}; "
+                "add audio or ask for fewer prototypes."
+            )
+        centres.append(KMeans(prototypes_per_class, n_init=3, random_state=seed).fit(samples).cluster_centers_)
+    return torch.from_numpy(np.concatenate(centres)).to(embeddings.dtype)
+
+
+def prototype_loss(distances: Tensor, labels: Tensor, prototype_labels: Tensor) -> Tensor:
+    """L_p (paper, eq. 1): each prototype should lie near a sample of its own class.
+
+    For each prototype the smallest distance to a sample of its class in the batch, averaged over the prototypes whose class is
+    in the batch.
+
+    Parameters
+    ----------
+    distances : Tensor [shape=(B, M)]
+    labels : Tensor [shape=(B,), int64]
+    prototype_labels : Tensor [shape=(M,), int64]
+
+    Returns
+    -------
+    Tensor [shape=()]
+    """
+    own = labels[:, None] == prototype_labels  # (B, M)
+    present = own.any(0)  # (M,)
+    nearest = distances.masked_fill(~own, torch.inf).amin(0)  # (M,)
+    return nearest.masked_fill(~present, 0.0).sum() / present.sum().clamp_min(1)
+
+
+def classification_loss(logits: Tensor, labels: Tensor, config: PrototypeHeadConfig) -> Tensor:
+    """L_c of `logits` [shape=(B, C)] for `labels` [shape=(B,), int64]: the head's configured loss.
+
+    "cross_entropy" (published code) is of logits / temperature; "binary_cross_entropy" (paper) of one-hot targets.
+    """
+    if config.classification_loss == "cross_entropy":
+        return F.cross_entropy(logits / config.temperature, labels)
+    return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
+
+
+def head_loss(head: PrototypeHead, z: Tensor, labels: Tensor, weight: float = 0.25) -> tuple[Tensor, Tensor, Tensor]:
+    """The training loss λ · L_c + (1 - λ) · L_p, and both of its parts.
+
+    Parameters
+    ----------
+    head : PrototypeHead
+    z : Tensor [shape=(B, D)]
+        Normalised already (`head.normalise`), once for the whole data set.
+    labels : Tensor [shape=(B,), int64]
+    weight : float
+        λ, the classification loss's share.
+    """
+    distances = head.distances_normalised(z)
+    class_loss = classification_loss(head.linear(torch.exp(-distances)), labels, head.config)
+    own_loss = prototype_loss(distances, labels, head.prototype_labels)
+    return weight * class_loss + (1 - weight) * own_loss, class_loss, own_loss

@@ -1,0 +1,145 @@
+"""The sampler of the v-diffusion: from noise at sigma = 1 to codec features at sigma = 0.
+
+In the paper's letters: angle = sigma · π/2, alpha = cos(angle), beta = sin(angle), x = alpha · x0 + beta · noise,
+v = alpha · noise - beta · x0. The exact flow is dx/d(angle) = v.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from diffusers import ConfigMixin, SchedulerMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from pecmae.configuration import ALGORITHM_TYPES
+
+
+@dataclass
+class VDiffusionSchedulerOutput(BaseOutput):
+    """One step's result: the sample at the next sigma, and the denoised estimate it was made from (both the sample's shape)."""
+
+    prev_sample: Tensor
+    pred_original_sample: Tensor
+
+
+class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
+    """Deterministic samplers for v-prediction over a continuous sigma that runs linearly from 1 to 0.
+
+    Parameters
+    ----------
+    algorithm_type : {"ddim", "dpmsolver++"}
+        "ddim" is the published sampler (first order). "dpmsolver++" is the second-order multistep solver of Lu et al. 2022
+        (arXiv 2211.01095): the same cost a step, fewer steps for the same distance to the exact trajectory.
+    """
+
+    order = 1
+    _compatibles: ClassVar[list] = []
+
+    @register_to_config
+    def __init__(self, algorithm_type: str = "ddim") -> None:
+        if algorithm_type not in ALGORITHM_TYPES:
+            raise ValueError(f"algorithm_type={algorithm_type!r} is not known; choose one of {', '.join(ALGORITHM_TYPES)}.")
+        self.init_noise_sigma = 1.0
+        self.num_inference_steps: int | None = None
+        self.sigmas = torch.empty(0)
+        self.timesteps = torch.empty(0)
+        self._step_index = 0
+        self._previous_x0: Tensor | None = None
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Plan `num_inference_steps` steps (≥ 1): `sigmas` has one more entry than `timesteps`, the final 0."""
+        if num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps={num_inference_steps} must be at least 1.")
+        self.num_inference_steps = num_inference_steps
+        self.sigmas = torch.linspace(1.0, 0.0, num_inference_steps + 1, dtype=torch.float64)
+        self.timesteps = self.sigmas[:-1].to(torch.float32).to(device)
+        self._step_index = 0
+        self._previous_x0 = None
+
+    def scale_model_input(self, sample: Tensor, timestep: float | Tensor | None = None) -> Tensor:
+        """Return `sample` unchanged: the network takes it as it is."""
+        return sample
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: float | Tensor,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
+        return_dict: bool = True,
+    ) -> VDiffusionSchedulerOutput | tuple[Tensor, Tensor]:
+        """Go from `timestep` to the next sigma.
+
+        Parameters
+        ----------
+        model_output : Tensor [shape=(B, ...)]
+            The network's v at `timestep`.
+        timestep : float
+            The current entry of `timesteps`; steps are taken in their order.
+        sample : Tensor [shape=(B, ...)]
+            x at `timestep`.
+        generator : torch.Generator, optional
+            Unused (both solvers are deterministic); part of the schedulers' common signature.
+        """
+        if self.num_inference_steps is None:
+            raise ValueError("The scheduler has no timesteps yet; call set_timesteps first.")
+        if self._step_index >= self.num_inference_steps:
+            raise ValueError("The last timestep was already taken; call set_timesteps to start again.")
+        sigma, sigma_next = (float(s) for s in self.sigmas[self._step_index : self._step_index + 2])
+        if not math.isclose(float(timestep), sigma, abs_tol=1e-6):
+            raise ValueError(f"timestep={float(timestep):.6g} is out of order; the next one is {sigma:.6g}.")
+        (alpha, beta), (alpha_next, beta_next) = _alpha_beta(sigma), _alpha_beta(sigma_next)
+        x0 = alpha * sample - beta * model_output
+        estimate = x0
+        if self.config.algorithm_type == "dpmsolver++" and self._is_second_order():
+            estimate = x0 + self._slope() * (x0 - self._previous_x0)
+        # Equal to DDIM when the estimate is x0: the noise that the sample holds is kept, x0 takes the rest.
+        noise_kept = beta_next / beta
+        prev_sample = noise_kept * sample + (alpha_next - alpha * noise_kept) * estimate
+        self._previous_x0 = x0
+        self._step_index += 1
+        if not return_dict:
+            return prev_sample, x0
+        return VDiffusionSchedulerOutput(prev_sample=prev_sample, pred_original_sample=x0)
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x at `timesteps` [shape=(B,), in [0, 1]] for clean samples and noise [shape=(B, ...)]."""
+        alpha, beta = _alpha_beta_like(timesteps, original_samples)
+        return alpha * original_samples + beta * noise
+
+    def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The training target v at `timesteps` [shape=(B,), in [0, 1]] for clean samples and noise [shape=(B, ...)]."""
+        alpha, beta = _alpha_beta_like(timesteps, sample)
+        return alpha * noise - beta * sample
+
+    def __len__(self) -> int:
+        """Number of planned steps."""
+        return len(self.timesteps)
+
+    def _is_second_order(self) -> bool:
+        # The log-SNR is infinite at sigma = 1 and at sigma = 0: no finite slope there.
+        return 1 < self._step_index < len(self.timesteps) - 1
+
+    def _slope(self) -> float:
+        """How far the last change of x0 is carried on: half the ratio of this step to the last, in log-SNR."""
+        before, now, after = (float(s) for s in self.sigmas[self._step_index - 1 : self._step_index + 2])
+        return 0.5 * (_log_snr(after) - _log_snr(now)) / (_log_snr(now) - _log_snr(before))
+
+
+def _alpha_beta(sigma: float) -> tuple[float, float]:
+    angle = sigma * math.pi / 2
+    return math.cos(angle), math.sin(angle)
+
+
+def _log_snr(sigma: float) -> float:
+    alpha, beta = _alpha_beta(sigma)
+    return math.log(alpha / beta)
+
+
+def _alpha_beta_like(sigma: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and beta of `sigma` (B,), shaped to multiply `sample` (B, ...)."""
+    angle = sigma.to(sample.dtype).view(-1, *[1] * (sample.ndim - 1)) * (math.pi / 2)
+    return angle.cos(), angle.sin()

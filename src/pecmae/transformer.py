@@ -1,0 +1,123 @@
+"""The ResiDual transformer that every part of the model is a stack of, and its positions.
+
+Shapes: B batch, T tokens, D width, H heads.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SinusoidalPosition(nn.Module):
+    """Sinusoidal positions with one learned scale; even channels hold sines, odd channels cosines.
+
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, num_tokens: int) -> Tensor:
+        """Positions 0 … T-1, scaled [shape=(T, D)]."""
+        device = self.scale.device
+        # The angles need float32 whatever the model's dtype: bfloat16 cannot count to 300.
+        position = torch.arange(num_tokens, device=device, dtype=torch.float32)
+        channel = torch.arange(0, self.dim, 2, device=device, dtype=torch.float32)
+        angle = position[:, None] * torch.exp(channel * (-math.log(10000.0) / self.dim))  # (T, D/2)
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # (T, D)
+        return self.scale * table.to(self.scale.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention without biases, on the fused kernel.
+
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    num_heads : int
+        Heads H; must divide D.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Attend over `x` [shape=(B, T, D)]; `visible` [shape=(B, 1, 1, T)] is True where a key may be attended to."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, D/H)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)  # (B, H, T, D/H)
+        return self.out(attended.transpose(1, 2).flatten(2))  # (B, T, D)
+
+
+class ResiDualLayer(nn.Module):
+    """What one layer owns: its attention and its two norms. The feed-forward belongs to the stack."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(dim, num_heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+
+
+class Transformer(nn.Module):
+    """A ResiDual stack (Xie et al. 2023, arXiv 2304.14802) whose layers share one feed-forward.
+
+    Two streams start equal. Post-norm layers update the first; the second sums what the layers add, unnormalised, and joins
+    at the end.
+
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    feed_forward_dim : int
+        Hidden width of the shared feed-forward.
+    num_layers, num_heads : int
+        Depth, and heads of each layer.
+    """
+
+    def __init__(self, dim: int, feed_forward_dim: int, num_layers: int, num_heads: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(ResiDualLayer(dim, num_heads) for _ in range(num_layers))
+        self.feed_forward = nn.Sequential(nn.Linear(dim, feed_forward_dim), nn.ReLU(), nn.Linear(feed_forward_dim, dim))
+        self.final_norm = nn.LayerNorm(dim)
+        self.apply(_initialise_linear)
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Transform `x`.
+
+        Parameters
+        ----------
+        x : Tensor [shape=(B, T, D)]
+        padding_mask : Tensor [shape=(B, T), bool], optional
+            True where a token is padding: never attended to. At least one token of each row must not be.
+
+        Returns
+        -------
+        Tensor [shape=(B, T, D)]
+        """
+        visible = None if padding_mask is None else ~padding_mask[:, None, None, :]  # (B, 1, 1, T)
+        normed = summed = x
+        for layer in self.layers:
+            attended = layer.attention(normed, visible)
+            normed, summed = layer.norm1(normed + attended), summed + attended
+            transformed = self.feed_forward(normed)
+            normed, summed = layer.norm2(normed + transformed), summed + transformed
+        return normed + self.final_norm(summed)
+
+
+def _initialise_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
