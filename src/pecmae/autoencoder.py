@@ -14,16 +14,20 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
-from pecmae import hub
 from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_dict, config_to_dict
 from pecmae.denoiser import Denoiser
 from pecmae.encodecmae import EncodecMAE
+from pecmae.errors import ConfigError
 from pecmae.summarizer import Summarizer
 from pecmae.transformer import SinusoidalPosition
-from pecmae.weights import load_module, save_module
+from pecmae.hub import PublishedAutoencoder, resolve_autoencoder
+from pecmae.storage import read_json_config, save_directory_atomically
+from pecmae.weights import load_into, save_weights
 
 if TYPE_CHECKING:
     from pecmae.scheduler import VDiffusionScheduler
+
+MODEL_TYPE = "pecmae-autoencoder"
 
 
 class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio", "music", "encodecmae"]):
@@ -168,7 +172,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         guidance_scale : float, optional
             w in v = v_u + w · (v_c - v_u); w = 1 runs the conditional branch alone. The configuration's by default.
         scheduler : VDiffusionScheduler, optional
-            The configuration's by default.
+            A new one of the second-order solver by default.
         latents : Tensor [shape=(B, T, F)], optional
             Initial noise x_T; drawn with `generator` by default.
         generator : torch.Generator, optional
@@ -180,7 +184,11 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         """
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        scheduler = self.default_scheduler() if scheduler is None else scheduler
+        if scheduler is None:
+            # Imported here: diffusers costs two seconds that only generating needs.
+            from pecmae.scheduler import VDiffusionScheduler
+
+            scheduler = VDiffusionScheduler()
         z = z.to(self.device, self.dtype)
         if latents is None:
             latents = self.draw_latents(len(z), generator)
@@ -217,9 +225,112 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         shape = (batch, self.config.segment_frames, self.config.feature_dim)
         return torch.randn(shape, generator=generator, device=device)
 
-    def default_scheduler(self) -> "VDiffusionScheduler":
-        """A scheduler as the configuration asks for."""
-        # Imported here: diffusers costs two seconds that only generating needs.
-        from pecmae.scheduler import VDiffusionScheduler
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load an autoencoder.
 
-        return VDiffusionScheduler(algorithm_type=self.config.algorithm_type)
+        Parameters
+        ----------
+        pretrained_model_name_or_path : str or path, optional
+            A name ("encodecmae-diffusion-4s", "encodecmae-diffusion-10s"), a directory or a Hub id; nothing: the one inside
+            the embedded model.
+        device : str or torch.device, optional
+            A GPU if there is one, by default.
+        dtype : str or torch.dtype, optional
+            Of the weights: float32 by default.
+        **options
+            revision, cache_dir, force_download, local_files_only, token: as in huggingface_hub.
+
+        Raises
+        ------
+        FileNotFoundError, HubError, ConfigError, CheckpointError
+            It cannot be found, fetched or read; the message says what to do.
+        """
+        directory = resolve_autoencoder(pretrained_model_name_or_path, convert=_convert_published, **options)
+        return cls.from_directory(directory).to(pick_device(device), pick_dtype(dtype))
+
+    @classmethod
+    def from_directory(cls, directory: str | os.PathLike[str]) -> Self:
+        """Load from a directory that holds `config.json` and `model.safetensors`, on the CPU in float32."""
+        path = Path(directory) / "config.json"
+        values = read_json_config(path, format_version=FORMAT_VERSION)
+        if values.pop("model_type", None) != MODEL_TYPE:
+            raise ConfigError(f"{path}: this is not an autoencoder; load it with PECMAE.from_pretrained.")
+        del values["format_version"]
+        sha256 = values.pop("sha256", {})
+        model = cls(config_from_dict(AutoencoderConfig, values, str(path)))
+        load_into(model, path.parent / "model.safetensors", sha256.get("model.safetensors"))
+        return model.eval()
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, **options: Any
+    ) -> None:
+        """Write the model's directory, whole or not at all.
+
+        Parameters
+        ----------
+        save_directory : path
+        dtype : str or torch.dtype, optional
+            Stored precision, such as "float16"; as it is by default.
+        **options
+            As in huggingface_hub's mixin.
+        """
+        with save_directory_atomically(save_directory) as folder:
+            self.write(folder, dtype)
+
+    def write(self, folder: Path, dtype: str | torch.dtype | None = None) -> None:
+        """Write configuration and weights into an existing folder, in place."""
+        digest = save_weights(self, folder / "model.safetensors", None if dtype is None else pick_dtype(dtype))
+        values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config_to_dict(self.config)}
+        values["sha256"] = {"model.safetensors": digest}
+        (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for; by default a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        There is no such device here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={str(device)!r} cannot be used here; choose cpu, or cuda where a GPU is.") from error
+    return picked
+
+
+def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The floating-point type asked for, by name or as it is: float32 (the default), bfloat16 or float16.
+
+    Raises
+    ------
+    ValueError
+        It is none of them.
+    """
+    by_name = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    picked = by_name.get(dtype, dtype) if isinstance(dtype, str) else dtype
+    if picked is None:
+        return torch.float32
+    if picked not in by_name.values():
+        raise ValueError(f"dtype={str(dtype)!r} is not known; choose one of {', '.join(by_name)}.")
+    return picked
+
+
+def _convert_published(published: PublishedAutoencoder, folder: Path) -> None:
+    """Convert a downloaded checkpoint into `folder`, once."""
+    # Imported here: the converter stands on this module.
+    from pecmae.checkpoints import convert_autoencoder_files
+
+    convert_autoencoder_files(published.weights, published.config_gin, published.codec_directory).write(folder)

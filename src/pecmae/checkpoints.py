@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pecmae.autoencoder import Autoencoder
 from pecmae.configuration import AutoencoderConfig, PrototypeHeadConfig
 from pecmae.errors import CheckpointError
 from pecmae.prototypes import PrototypeHead
+from pecmae.storage import load_weights
+from pecmae.weights import load_strictly
 
 StateDict = Mapping[str, Tensor]
 
@@ -156,7 +158,7 @@ def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: flo
         **({"adaptor_dim": len(converted["adaptor.linear1.bias"])} if adaptor else {}),
     )
     head = PrototypeHead(config, mean=mean, std=std)
-    load_strictly(head, {**converted, "mean": head.mean, "std": head.std}, "prototype checkpoint")
+    load_strictly(head, converted, "prototype checkpoint")
     return head.eval()
 
 
@@ -213,9 +215,7 @@ def read_codec(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         path = path / "model.safetensors"
     if path.suffix != ".safetensors":
         return read_pickled_tensors(path)
-    from pecmae.hub import load_weights
-
-    return load_weights(path)
+    return load_weights(path, expected_sha256=None)
 
 
 def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
@@ -233,27 +233,6 @@ def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a PyTorch file that holds only tensors ({reason}); download it again.") from error
-
-
-def load_strictly(module: nn.Module, tensors: StateDict, source: str) -> None:
-    """Copy `tensors` into `module`.
-
-    Raises
-    ------
-    CheckpointError
-        The names or the shapes are not exactly the module's; the message names the first that differs.
-    """
-    expected = module.state_dict()
-    if missing := sorted(set(expected) - set(tensors)):
-        raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing; the file is of another model or incomplete.")
-    if unknown := sorted(set(tensors) - set(expected)):
-        raise CheckpointError(f"{source}: unknown tensor {unknown[0]!r}; the file is of another model.")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{source}: tensor {name!r} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}."
-            )
-    module.load_state_dict(dict(tensors))
 
 
 class _Tensors:

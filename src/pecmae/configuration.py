@@ -12,7 +12,6 @@ FORMAT_VERSION = 1
 
 DISTANCE_REDUCTIONS = ("mean", "sum")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
-ALGORITHM_TYPES = ("ddim", "dpmsolver++")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +35,7 @@ class AutoencoderConfig:
     num_denoiser_layers: int = 8
     # Heads of the summarizer and of the denoiser.
     num_heads: int = 8
-    # What `generate` does unless told otherwise: solver, steps, weight of the condition (1: the conditional branch alone).
-    algorithm_type: str = "dpmsolver++"
+    # What `generate` does unless told otherwise: steps, and weight of the condition (1: the conditional branch alone).
     num_inference_steps: int = 20
     guidance_scale: float = 2.0
 
@@ -50,7 +48,6 @@ class AutoencoderConfig:
                 f"segment_seconds={self.segment_seconds} is {self.segment_samples} samples, not a whole number of codec frames "
                 f"of {self.hop_length} samples; choose another length."
             )
-        _check_choice("algorithm_type", self.algorithm_type, ALGORITHM_TYPES)
 
     @property
     def hop_length(self) -> int:

@@ -69,8 +69,9 @@ class PrototypeHead(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(F.one_hot(self.prototype_labels, config.num_classes).T)
             self.linear.bias.zero_()
-        self.register_buffer("mean", torch.tensor(float(mean)))
-        self.register_buffer("std", torch.tensor(float(std)))
+        # Kept in the configuration, not among the weights.
+        self.register_buffer("mean", torch.tensor(float(mean)), persistent=False)
+        self.register_buffer("std", torch.tensor(float(std)), persistent=False)
 
     @property
     def prototype_labels(self) -> Tensor:

@@ -14,7 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from pecmae.configuration import ALGORITHM_TYPES
+ALGORITHM_TYPES = ("ddim", "dpmsolver++")
 
 
 @dataclass
@@ -39,7 +39,7 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
     _compatibles: ClassVar[list] = []
 
     @register_to_config
-    def __init__(self, algorithm_type: str = "ddim") -> None:
+    def __init__(self, algorithm_type: str = "dpmsolver++") -> None:
         if algorithm_type not in ALGORITHM_TYPES:
             raise ValueError(f"algorithm_type={algorithm_type!r} is not known; choose one of {', '.join(ALGORITHM_TYPES)}.")
         self.init_noise_sigma = 1.0

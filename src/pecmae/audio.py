@@ -1,0 +1,352 @@
+"""The one door for audio: files and arrays of any rate, channels and length become mono segments at one rate.
+
+Everything streams: memory depends on the length of a segment, not on that of the track.
+"""
+
+import glob
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from pecmae.audio_files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile, display_name
+from pecmae.errors import AudioError, AudioWarning
+
+AUDIO_EXTENSIONS = READABLE_EXTENSIONS + UNREADABLE_EXTENSIONS
+
+SILENCE_PEAK = 1e-4  # -80 dB of full scale: below the noise of any recording
+LOUD_PEAK = 64.0  # float audio lies within ±1; integers that nobody divided lie far outside
+MAXIMUM_CHANNELS = 64  # more are samples taken for channels
+
+_BLOCK_SAMPLES = 32768
+_WRITABLE = {  # extension → libsndfile's format and subtype
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+    ".aiff": ("AIFF", "PCM_16"),
+}
+
+
+class Segment(NamedTuple):
+    """A piece of a track.
+
+    Attributes
+    ----------
+    samples : np.ndarray [shape=(segment_samples,)]
+        Mono, float32, zero-padded at the end.
+    length : int
+        How many of them are real, 1 … segment_samples.
+    offset : int
+        Position of the first one in the track, in samples at the target rate.
+    """
+
+    samples: np.ndarray
+    length: int
+    offset: int
+
+
+def iter_segments(
+    source: Any, *, segment_samples: int, target_rate: int, sampling_rate: int | None = None, minimum_samples: int = 1
+) -> Iterator[Segment]:
+    """Cut a track into segments that do not overlap.
+
+    Parameters
+    ----------
+    source : path, np.ndarray or torch.Tensor [shape=(samples,) or (channels, samples)]
+        Float samples within ±1, or integers, which are scaled by the full scale of their type. Never changed.
+    segment_samples : int
+        Length of a segment, at `target_rate`.
+    target_rate : int
+        Rate of the segments, in Hz.
+    sampling_rate : int, optional
+        Rate of an array, in Hz. A file knows its own, and this is not looked at.
+    minimum_samples : int
+        A last segment with fewer real samples is left out, unless it is the only one.
+
+    Yields
+    ------
+    Segment
+        Mono (the mean of the channels), resampled.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    AudioError
+        When the source cannot be used: not audio, no samples, NaN or infinite samples, no sampling rate. Raised while iterating.
+
+    Warns
+    -----
+    AudioWarning
+        At the end of a track that is silent, is cut off or damaged, or lies far outside ±1.
+    """
+    if segment_samples < 1 or target_rate < 1:
+        raise ValueError(f"segment_samples and target_rate must be positive, got {segment_samples} and {target_rate}.")
+    return _cut(_resampled(source, target_rate, sampling_rate), segment_samples, minimum_samples)
+
+
+def load_audio(source: Any, *, target_rate: int, sampling_rate: int | None = None) -> np.ndarray:
+    """A whole track, mono, at one rate.
+
+    Parameters, errors and warnings are those of `iter_segments`.
+
+    Returns
+    -------
+    np.ndarray [shape=(samples,)]
+        float32.
+    """
+    return np.concatenate(list(_resampled(source, target_rate, sampling_rate)))
+
+
+def audio_duration(source: Any, sampling_rate: int | None = None) -> float:
+    """Duration of a track in seconds, without decoding it where its header tells.
+
+    Parameters are those of `iter_segments`. For a file that is cut off it is what the header promises.
+
+    Raises
+    ------
+    FileNotFoundError, AudioError
+        As `iter_segments`.
+    """
+    with closing(_opened(source, sampling_rate)) as audio:
+        frames = audio.expected_frames
+        if frames is None:
+            frames = sum(len(block) for block in audio.blocks())
+        return float(frames) / audio.sampling_rate
+
+
+def _cut(blocks: Iterator[np.ndarray], segment_samples: int, minimum_samples: int) -> Iterator[Segment]:
+    samples, length, offset = np.zeros(segment_samples, np.float32), 0, 0
+    with closing(blocks):  # type: ignore[type-var]  # a generator: closing it closes the file
+        for block in blocks:
+            while len(block):
+                taken = min(segment_samples - length, len(block))
+                samples[length : length + taken] = block[:taken]
+                block, length = block[taken:], length + taken
+                if length == segment_samples:
+                    yield Segment(samples, length, offset)
+                    samples, length, offset = np.zeros(segment_samples, np.float32), 0, offset + segment_samples
+        if length >= minimum_samples or (length and offset == 0):
+            yield Segment(samples, length, offset)
+
+
+def _resampled(source: Any, target_rate: int, sampling_rate: int | None) -> Iterator[np.ndarray]:
+    """Mono float32 blocks (n,) at `target_rate`; checks the samples and warns at the end."""
+    with closing(_opened(source, sampling_rate)) as audio:
+        rate, read, made, peak = audio.sampling_rate, 0, 0, 0.0
+        resampler = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
+        for block in audio.blocks():
+            if not np.isfinite(block).all():
+                where = (read + int(np.isfinite(block).all(axis=1).argmin())) / rate
+                raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair the audio or remove it.")
+            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+            read, peak = read + len(mono), max(peak, float(np.abs(mono).max()))
+            mono = mono if resampler is None else resampler.resample_chunk(np.ascontiguousarray(mono))
+            if len(mono):
+                made += len(mono)
+                yield mono
+        if resampler is not None and len(mono := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+            made += len(mono)
+            yield mono
+        if not made:
+            raise AudioError(_nothing(audio, read, target_rate))
+        _warn(audio, peak)
+
+
+def _nothing(audio: "AudioFile | _ArrayAudio", read: int, target_rate: int) -> str:
+    if read:
+        return f"{audio.name}: {read} sample(s) at {audio.sampling_rate} Hz are less than one at {target_rate} Hz; give longer audio."
+    reason = " (it is cut off or damaged)" if audio.damage or audio.expected_frames else ""
+    return f"{audio.name}: holds 0 audio frames{reason}; give audio with at least one sample."
+
+
+def _warn(audio: "AudioFile | _ArrayAudio", peak: float) -> None:
+    if audio.damage:
+        warnings.warn(f"{audio.name}: {audio.damage}; the readable part is used.", AudioWarning, stacklevel=3)
+    if peak < SILENCE_PEAK:
+        warnings.warn(f"{audio.name}: is silent (peak {peak:.1g}); what it is labelled means nothing.", AudioWarning, stacklevel=3)
+    if peak > LOUD_PEAK:
+        message = f"{audio.name}: reaches {peak:.0f}, but float samples should lie within ±1; divide them by their full scale."
+        warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _opened(source: Any, sampling_rate: int | None) -> "AudioFile | _ArrayAudio":
+    if isinstance(source, str | os.PathLike):
+        return AudioFile(source)
+    return _ArrayAudio(source, sampling_rate)
+
+
+class _ArrayAudio:
+    """An array with the interface of an `AudioFile`."""
+
+    name = "array"
+    damage: str | None = None
+
+    def __init__(self, source: Any, sampling_rate: int | None) -> None:
+        array = _as_numpy(source)
+        if sampling_rate is None:
+            raise AudioError(f"An array of shape {array.shape} came without a sampling rate; pass sampling_rate= in Hz.")
+        if isinstance(sampling_rate, bool) or not sampling_rate > 0 or sampling_rate != int(sampling_rate):
+            raise AudioError(f"sampling_rate must be a positive whole number of Hz, got {sampling_rate!r}.")
+        if array.ndim not in (1, 2):
+            raise AudioError(f"Audio must be (samples,) or (channels, samples), got the shape {array.shape}.")
+        if array.ndim == 2 and not 0 < array.shape[0] <= MAXIMUM_CHANNELS:
+            hint = "; transpose it" if array.shape[0] else ""
+            raise AudioError(f"Audio must be (channels, samples), but the shape {array.shape} has {array.shape[0]} channels{hint}.")
+        self.sampling_rate = int(sampling_rate)
+        self._frames = array.T if array.ndim == 2 else array[:, None]  # (samples, channels)
+        self.expected_frames = len(self._frames)
+        self._offset, self._scale = _full_scale(array.dtype)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples (n, channels), float32, as copies."""
+        for start in range(0, len(self._frames), _BLOCK_SAMPLES):
+            with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite, which is refused later
+                block = self._frames[start : start + _BLOCK_SAMPLES].astype(np.float32)
+            if self._scale != 1:
+                block = (block - np.float32(self._offset)) / np.float32(self._scale)
+            yield block
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _as_numpy(source: Any) -> np.ndarray:
+    if hasattr(source, "detach"):  # a torch tensor, without importing torch
+        source = source.detach().cpu()
+        source = source.float() if str(source.dtype) == "torch.bfloat16" else source
+    if not hasattr(source, "__array__"):
+        raise AudioError(f"Expected a path, a NumPy array or a tensor, got {type(source).__name__}.")
+    array = np.asarray(source)
+    if array.dtype.kind not in "fiu":
+        raise AudioError(f"Audio must be real numbers, got an array of {array.dtype}.")
+    return array
+
+
+def _full_scale(dtype: np.dtype) -> tuple[float, float]:
+    """Offset and scale that bring samples of a type to ±1."""
+    if dtype.kind == "f":
+        return 0.0, 1.0
+    if dtype == np.uint8:
+        return 128.0, 128.0
+    if dtype in (np.int8, np.int16, np.int32):
+        return 0.0, -float(np.iinfo(dtype).min)
+    raise AudioError(f"Samples of {dtype} have no known full scale; convert them to int16 or to float within ±1.")
+
+
+def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Files named, found in folders, or matched by patterns.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        A file is kept whatever its extension, so that what is wrong with it is reported. A folder is searched with all folders
+        inside it for files with one of `AUDIO_EXTENSIONS`, in any case; hidden ones are skipped. Anything else is a pattern, where
+        `**` stands for any folders.
+
+    Returns
+    -------
+    list of Path
+        Sorted, each file once.
+
+    Raises
+    ------
+    FileNotFoundError
+        When an item matches nothing.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    found: dict[str, Path] = {}
+    for item in paths:
+        name = display_name(item)
+        path = Path(item)
+        if path.is_dir():
+            matches = _audio_in_folder(path)
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = _audio_by_pattern(str(item))
+        if not matches and path.is_dir():
+            raise FileNotFoundError(f"{name}: the folder holds no audio files (looked for {', '.join(READABLE_EXTENSIONS)}).")
+        if not matches:
+            raise FileNotFoundError(f"{name}: no such file or folder, and no audio file matches it as a pattern; check the path.")
+        for match in matches:
+            found.setdefault(os.path.abspath(match), match)  # noqa: PTH100  # resolve() would follow links
+    return sorted(found.values())
+
+
+def _is_audio_name(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_EXTENSIONS and not path.name.startswith(".")
+
+
+def _audio_in_folder(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [path for name in names if _is_audio_name(path := Path(parent, name))]
+    return files
+
+
+def _audio_by_pattern(pattern: str) -> list[Path]:
+    matches: list[Path] = []
+    named = glob.escape(Path(pattern).suffix) == Path(pattern).suffix != ""  # "*.xyz" asks for them by name, "*" does not
+    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
+        if match.is_dir():
+            matches += _audio_in_folder(match)
+        elif named or _is_audio_name(match):
+            matches.append(match)
+    return matches
+
+
+def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) -> None:
+    """Write mono audio; the extension decides the format (WAV and FLAC with 16 bits).
+
+    The file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        With one of the extensions .wav, .flac, .ogg, .opus, .mp3, .aiff. An existing file is replaced.
+    samples : np.ndarray or torch.Tensor [shape=(samples,)]
+        Float, within ±1.
+    sampling_rate : int
+        In Hz.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder does not exist.
+    AudioError
+        When the extension is unknown, or the samples are not a finite vector within ±1: nothing is clipped.
+    """
+    path = Path(path)
+    name = display_name(path)
+    if path.suffix.lower() not in _WRITABLE:
+        raise AudioError(f"{name}: cannot write {path.suffix or 'a file without extension'}; use one of {', '.join(_WRITABLE)}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{name}: the folder {display_name(path.parent)} does not exist; make it first.")
+    array = np.asarray(_as_numpy(samples), np.float32)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise AudioError(f"{name}: expected finite samples of shape (samples,), got the shape {array.shape}.")
+    if (peak := float(np.abs(array).max())) > 1:
+        raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
+    kind, subtype = _WRITABLE[path.suffix.lower()]
+    handle, temporary = tempfile.mkstemp(prefix=".pecmae-", suffix=path.suffix, dir=path.parent)
+    try:
+        with nullcontext(handle):
+            os.close(handle)
+            soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
+        Path(temporary).replace(path)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)

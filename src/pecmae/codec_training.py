@@ -1,0 +1,261 @@
+"""What training an EnCodec from random weights needs beside the model: losses, learned codebooks, unit features.
+
+The diffusion model later generates *unquantised* codec features with noise of unit variance, so the decoder is trained mostly on
+continuous, slightly noisy features, and the features are standardised at the end by folding an affine map into the neighbours.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import EncodecConfig, EncodecModel
+from transformers.audio_utils import mel_filter_bank
+
+from pecmae.data import WaveformStore
+from pecmae.training import StepContext
+
+MEL_RESOLUTIONS = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # (n_fft, mel bands)
+MAGNITUDE_FLOOR = 2e-5  # of a full-scale amplitude of 1: -94 dB
+CODEBOOK_DECAY = 0.99
+DEAD_FRACTION = 0.05  # of the mean usage, under which a code is replaced
+FEATURE_NOISE = 0.15  # largest standard deviation added to features of unit variance
+
+
+def codec_config(
+    *,
+    num_filters: int,
+    hidden_size: int,
+    upsampling_ratios: Iterable[int],
+    num_codebooks: int,
+    codebook_size: int,
+    num_lstm_layers: int = 1,
+    sampling_rate: int = 24_000,
+) -> EncodecConfig:
+    """An `EncodecConfig` by its number of codebooks rather than by its bandwidth.
+
+    Parameters
+    ----------
+    num_filters, hidden_size, upsampling_ratios, num_lstm_layers
+        Sizes of the codec; the hop is the product of the ratios, `hidden_size` the number F of features.
+    num_codebooks, codebook_size : int
+        Residual quantizers, and codes in each (a power of two).
+    sampling_rate : int
+        In Hz.
+    """
+    ratios = list(upsampling_ratios)
+    frame_rate = -(-sampling_rate // int(np.prod(ratios)))
+    bits = int(np.log2(codebook_size))
+    return EncodecConfig(
+        sampling_rate=sampling_rate,
+        num_filters=num_filters,
+        hidden_size=hidden_size,
+        codebook_dim=hidden_size,
+        upsampling_ratios=ratios,
+        num_lstm_layers=num_lstm_layers,
+        codebook_size=codebook_size,
+        target_bandwidths=[(num_codebooks + 0.5) * bits * frame_rate / 1000],  # kbit/s; the half guards the floor division
+    )
+
+
+class SpectralLoss(nn.Module):
+    """Distance of two waveforms in mel spectrograms of several resolutions."""
+
+    def __init__(self, sampling_rate: int) -> None:
+        super().__init__()
+        for n_fft, bands in MEL_RESOLUTIONS:
+            bank = mel_filter_bank(n_fft // 2 + 1, bands, 0.0, sampling_rate / 2, sampling_rate, norm=None, mel_scale="htk")
+            bank = bank / np.maximum(bank.sum(0, keepdims=True), 1e-6)  # a band is a weighted mean of bins
+            self.register_buffer(f"bank_{n_fft}", torch.from_numpy(bank).float(), persistent=False)
+            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
+
+    def mel(self, wav: Tensor, n_fft: int) -> Tensor:
+        """Mel-band amplitudes (B, frames, bands) of a waveform (B, samples); a full-scale sine is about 0.5."""
+        window = getattr(self, f"window_{n_fft}")
+        spectrum = torch.stft(wav, n_fft, n_fft // 4, window=window, return_complex=True, pad_mode="constant")
+        power = spectrum.real.square() + spectrum.imag.square()
+        amplitude = (power + 1e-12).sqrt() / window.sum()
+        return amplitude.transpose(1, 2) @ getattr(self, f"bank_{n_fft}")
+
+    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-amplitude error (nepers) and relative amplitude error, both averaged over the resolutions."""
+        log_errors, errors = [], []
+        for n_fft, _ in MEL_RESOLUTIONS:
+            found, wanted = self.mel(output, n_fft), self.mel(target, n_fft)
+            log_errors.append(F.l1_loss((found + MAGNITUDE_FLOOR).log(), (wanted + MAGNITUDE_FLOOR).log()))
+            errors.append((found - wanted).abs().sum() / (wanted.sum() + 1e-3))
+        return torch.stack(log_errors).mean(), torch.stack(errors).mean()
+
+
+@torch.no_grad()
+def quantise_and_learn(model: EncodecModel, features: Tensor, generator: torch.Generator) -> Tensor:
+    """Quantise with every number of codebooks, moving the codebooks towards the features.
+
+    Parameters
+    ----------
+    model : EncodecModel
+        Its quantizer's buffers are updated: moving averages of the assigned residuals; codes that fall out of use restart
+        from residuals of this batch.
+    features : Tensor
+        (B, F, T).
+    generator : torch.Generator
+        Chooses the residuals that replace unused codes.
+
+    Returns
+    -------
+    Tensor
+        (Q, B, F, T): sum of the first 1..Q codewords.
+    """
+    residual = features.transpose(1, 2).reshape(-1, features.shape[1])  # (B·T, F)
+    total, sums = torch.zeros_like(residual), []
+    for layer in model.quantizer.layers:
+        book = layer.codebook
+        if not book.inited.item():
+            _restart(book, residual, torch.ones_like(book.cluster_size, dtype=torch.bool), generator)
+            book.inited.fill_(1)
+        indices = book.quantize(residual)
+        chosen = F.embedding(indices, book.embed)
+        counts = torch.zeros_like(book.cluster_size).index_add_(0, indices, torch.ones_like(residual[:, 0]))
+        gathered = torch.zeros_like(book.embed).index_add_(0, indices, residual)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(counts)
+            torch.distributed.all_reduce(gathered)
+        book.cluster_size.lerp_(counts, 1 - CODEBOOK_DECAY)
+        book.embed_avg.lerp_(gathered, 1 - CODEBOOK_DECAY)
+        book.embed.copy_(book.embed_avg / book.cluster_size.clamp_min(1e-6)[:, None])
+        dead = book.cluster_size < DEAD_FRACTION * book.cluster_size.mean()
+        _restart(book, residual, dead, generator)
+        total = total + chosen
+        residual = residual - chosen
+        sums.append(total)
+    batch, channels, frames = features.shape
+    return torch.stack(sums).reshape(len(sums), batch, frames, channels).transpose(2, 3)
+
+
+def _restart(book: nn.Module, residual: Tensor, dead: Tensor, generator: torch.Generator) -> None:
+    """Place the codes marked `dead` on residuals drawn at random, with the usage of an average code."""
+    drawn = residual[torch.randint(len(residual), (len(dead),), generator=generator, device=residual.device)]
+    usage = len(residual) / len(dead)
+    book.embed.copy_(torch.where(dead[:, None], drawn, book.embed))
+    book.embed_avg.copy_(torch.where(dead[:, None], drawn * usage, book.embed_avg))
+    book.cluster_size.copy_(torch.where(dead, torch.full_like(book.cluster_size, usage), book.cluster_size))
+
+
+class CodecObjective(nn.Module):
+    """Reconstruction through features that are continuous for half of the clips and quantised for the others.
+
+    Parameters
+    ----------
+    model : EncodecModel
+        Trained in place. Call `reset_codebooks` on it once before training from random weights.
+    """
+
+    def __init__(self, model: EncodecModel) -> None:
+        super().__init__()
+        self.model = model
+        self.spectral = SpectralLoss(model.config.sampling_rate)
+
+    def bottleneck(self, features: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
+        """Features (B, F, T) as the decoder sees them, and the commitment loss."""
+        batch, device = len(features), features.device
+        sums = quantise_and_learn(self.model, features.detach(), context.generator)
+        depth = torch.randint(len(sums), (batch,), generator=context.generator, device=device)
+        quantised = sums[depth, torch.arange(batch, device=device)]
+        size = FEATURE_NOISE * torch.rand(batch, 1, 1, generator=context.generator, device=device)
+        noise = torch.randn(features.shape, generator=context.generator, device=device)
+        continuous = torch.rand(batch, 1, 1, generator=context.generator, device=device) < 0.5
+        straight_through = features + (quantised - features).detach()
+        return torch.where(continuous, features + size * noise, straight_through), F.mse_loss(features, sums[-1])
+
+    def forward(self, wav: Tensor, context: StepContext) -> dict[str, Tensor]:
+        """Losses of a batch of clips (B, samples)."""
+        features = self.model.encoder(wav[:, None])
+        with torch.autocast(wav.device.type, enabled=False):
+            features = features.float()
+            seen, commitment = self.bottleneck(features, context)
+            mean, deviation = features.mean((0, 2)), features.std((0, 2))
+            spread = mean.square().mean() + (deviation - 1).square().mean()
+        output = self.model.decoder(seen)[:, 0, : wav.shape[1]]
+        with torch.autocast(wav.device.type, enabled=False):
+            log_mel, mel = self.spectral(output.float(), wav)
+            time = F.l1_loss(output.float(), wav) / (wav.abs().mean() + 1e-3)
+        loss = log_mel + mel + 0.1 * time + 0.05 * commitment + 0.1 * spread
+        return {"loss": loss, "log_mel": log_mel, "mel": mel, "time": time, "commitment": commitment, "spread": spread}
+
+
+@torch.no_grad()
+def reset_codebooks(model: EncodecModel) -> None:
+    """Mark the codebooks as unset: the first training batch fills them."""
+    for layer in model.quantizer.layers:
+        layer.codebook.inited.zero_()
+
+
+@torch.no_grad()
+def standardise_features(model: EncodecModel, mean: Tensor, std: Tensor) -> None:
+    """Give the features zero mean and unit variance without changing what the codec computes.
+
+    The affine map x → (x − mean) / std goes into the encoder's last convolution, its inverse into the decoder's first one, and the
+    codebooks follow. It is exact for three or more frames of context: reflect padding copies whole frames, so it commutes.
+
+    Parameters
+    ----------
+    model : EncodecModel
+        Changed in place; its convolutions must have weight norm or plain weights.
+    mean, std : Tensor
+        (F,) statistics of the features over a data set.
+    """
+    last, first = model.encoder.layers[-1].conv, model.decoder.layers[0].conv
+    weight, bias = last.weight.clone(), last.bias.clone()
+    last.weight = weight / std[:, None, None]  # a parametrised weight splits the value into its norm and direction
+    last.bias.copy_((bias - mean) / std)
+    weight = first.weight.clone()
+    first.bias.add_((weight * mean[None, :, None]).sum((1, 2)))
+    first.weight = weight * std[None, :, None]
+    for number, layer in enumerate(model.quantizer.layers):
+        shift = mean if number == 0 else torch.zeros_like(mean)  # the residuals of later codebooks have no mean to remove
+        book = layer.codebook
+        book.embed.copy_((book.embed - shift) / std)
+        book.embed_avg.copy_(book.embed * book.cluster_size[:, None])
+
+
+def _clips(model: EncodecModel, store: WaveformStore, count: int, seconds: float) -> Iterable[Tensor]:
+    """Random clips (8, samples) of a store, the same at every call."""
+    draws = np.random.default_rng(0)
+    for _ in range(max(1, count // 8)):
+        crops = store.random_crops(draws, 8, round(seconds * model.config.sampling_rate))
+        yield torch.from_numpy(crops).to(model.device)
+
+
+@torch.no_grad()
+def feature_statistics(model: EncodecModel, store: WaveformStore, count: int = 256, seconds: float = 4.0) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every codec feature over random clips of a store: (F,), (F,)."""
+    features = torch.cat([model.encoder(wav[:, None]).transpose(1, 2).flatten(0, 1) for wav in _clips(model, store, count, seconds)])
+    return features.mean(0), features.std(0)
+
+
+@torch.no_grad()
+def reconstruction_report(model: EncodecModel, store: WaveformStore, count: int = 64, seconds: float = 4.0) -> dict[str, float]:
+    """How near the codec's output is to its input, through continuous features and through all codebooks.
+
+    Returns
+    -------
+    dict
+        Averages over random clips of a store: `log_mel` (nepers) and `mel` (relative) errors, `level` (ratio of RMS, dB), the same with
+        the prefix `quantised_`, and `codes_used` (share of the codes that occur).
+    """
+    spectral = SpectralLoss(model.config.sampling_rate).to(model.device)
+    sums: dict[str, list[float]] = {}
+    codes = []
+    for wav in _clips(model, store, count, seconds):
+        features = model.encoder(wav[:, None])
+        codes.append(model.quantizer.encode(features, None))
+        for prefix, seen in (("", features), ("quantised_", model.quantizer.decode(codes[-1]))):
+            output = model.decoder(seen)[:, 0, : wav.shape[1]]
+            log_mel, mel = spectral(output, wav)
+            level = 20 * (output.std(1) + 1e-5).log10() - 20 * (wav.std(1) + 1e-5).log10()
+            for name, value in (("log_mel", log_mel), ("mel", mel), ("level", level.mean())):
+                sums.setdefault(prefix + name, []).append(float(value))
+    indices = torch.cat([c.flatten(1) for c in codes], 1)
+    used = [len(row.unique()) / model.config.codebook_size for row in indices]
+    return {**{name: float(np.mean(values)) for name, values in sums.items()}, "codes_used": float(np.mean(used))}

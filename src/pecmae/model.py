@@ -1,0 +1,343 @@
+"""PECMAE: audio in, a label and the prototypes behind it out; and the prototypes as sound.
+
+Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C · K prototypes.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from huggingface_hub import ModelHubMixin
+from torch import Tensor, nn
+
+from pecmae.autoencoder import Autoencoder, pick_device, pick_dtype
+from pecmae.configuration import FORMAT_VERSION, PrototypeHeadConfig, config_from_dict, config_to_dict
+from pecmae.embedding import TrackEmbedding, embed_track
+from pecmae.errors import ConfigError
+from pecmae.hub import resolve_model
+from pecmae.outputs import Explanation, Prediction
+from pecmae.prototypes import PrototypeHead
+from pecmae.storage import read_json_config, save_directory_atomically
+from pecmae.weights import load_into, save_weights
+
+if TYPE_CHECKING:
+    from pecmae.scheduler import VDiffusionScheduler
+
+MODEL_TYPE = "pecmae"
+
+# Prototypes decoded together: enough to fill the cores, few enough for a laptop's memory.
+GENERATION_BATCH = 16
+# Sound that would clip is scaled down to this peak.
+PEAK = 0.99
+
+
+@dataclass(frozen=True)
+class AutoencoderReference:
+    """Where an autoencoder that several models share can be loaded from."""
+
+    # A Hub id or a name of the zoo.
+    repo_id: str
+    # A commit, a tag or a branch; none: the main branch.
+    revision: str | None = None
+
+
+class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
+    """A frozen autoencoder and a prototype head.
+
+    Parameters
+    ----------
+    autoencoder : Autoencoder
+    head : PrototypeHead
+    labels : sequence of str
+        Names of the classes, in the head's order.
+    autoencoder_reference : AutoencoderReference, optional
+        Where the autoencoder can be loaded from. With it, a saved model names it; without, a saved model contains it.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        head: PrototypeHead,
+        labels: Sequence[str],
+        autoencoder_reference: AutoencoderReference | None = None,
+    ) -> None:
+        super().__init__()
+        if len(labels) != head.config.num_classes or len(set(labels)) != len(labels):
+            raise ConfigError(f"{len(labels)} labels ({len(set(labels))} different) for {head.config.num_classes} classes.")
+        if head.config.embedding_dim != autoencoder.config.embedding_dim:
+            raise ConfigError(
+                f"The head takes z of width {head.config.embedding_dim} but the autoencoder makes "
+                f"{autoencoder.config.embedding_dim}; they belong to different models."
+            )
+        self.autoencoder = autoencoder
+        self.head = head
+        self.labels = tuple(labels)
+        self.autoencoder_reference = autoencoder_reference
+        self._scheduler_directory: Path | None = None
+        self._scheduler: VDiffusionScheduler | None = None
+        self.eval()
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the sound that prototypes are decoded to, in Hz."""
+        return self.autoencoder.sampling_rate
+
+    @property
+    def scheduler(self) -> "VDiffusionScheduler":
+        """The sampler that sonifies; assign another one to change it."""
+        if self._scheduler is None:
+            # Imported here: diffusers costs two seconds that classifying does not need.
+            from pecmae.scheduler import VDiffusionScheduler
+
+            directory = self._scheduler_directory
+            self._scheduler = VDiffusionScheduler.from_pretrained(directory) if directory else VDiffusionScheduler()
+        return self._scheduler
+
+    @scheduler.setter
+    def scheduler(self, scheduler: "VDiffusionScheduler") -> None:
+        self._scheduler = scheduler
+
+    def predict(
+        self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16
+    ) -> Prediction | list[Prediction]:
+        """Classify a track, or each of a list of them.
+
+        Parameters
+        ----------
+        source : path, array [shape=(samples,) or (channels, samples)], or a list of either
+        sampling_rate : int, optional
+            Of arrays, in Hz: needed with them.
+        batch_size : int
+            Segments that are encoded together.
+
+        Returns
+        -------
+        Prediction, or list of Prediction for a list
+
+        Raises
+        ------
+        FileNotFoundError, AudioError
+            There is no such file; or it holds no usable audio.
+        """
+        if isinstance(source, list | tuple):
+            return [self._predict(item, sampling_rate, batch_size) for item in source]
+        return self._predict(source, sampling_rate, batch_size)
+
+    def embed(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> np.ndarray:
+        """z of every segment of a track [shape=(S, D)]; parameters and errors as for `predict`, one track only."""
+        return self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size).z.numpy()
+
+    def embed_track(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> TrackEmbedding:
+        """`embed`, together with where each segment lies in the track."""
+        return embed_track(self.autoencoder, source, sampling_rate=sampling_rate, batch_size=batch_size)
+
+    @torch.no_grad()
+    def sonify(
+        self,
+        labels: str | Sequence[str] | None = None,
+        *,
+        prototype: int | None = None,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> np.ndarray:
+        """Decode prototypes to sound.
+
+        The noise that a prototype starts from depends on the seed and on the prototype alone, so it sounds the same whichever
+        others it is decoded with.
+
+        Parameters
+        ----------
+        labels : str or sequence of str, optional
+            Classes; all of them by default.
+        prototype : int, optional
+            One prototype of each class, 0 … K-1; all K by default.
+        seed : int
+            Same seed, same sound.
+        num_inference_steps, guidance_scale : optional
+            As for `Autoencoder.generate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(prototypes, samples)]
+            float32 at `sampling_rate`, class by class. Sound that would clip is scaled down.
+
+        Raises
+        ------
+        ValueError
+            There is no such class or prototype.
+        """
+        chosen = self.prototype_indices(labels, prototype)
+        z = self.head.projected_prototypes()[chosen]
+        noise = torch.cat([self.autoencoder.draw_latents(1, _generator(seed, index)) for index in chosen])
+        parts = [
+            self.autoencoder.decode(
+                z[start : start + GENERATION_BATCH],
+                latents=noise[start : start + GENERATION_BATCH],
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                scheduler=self.scheduler,
+            )
+            for start in range(0, len(chosen), GENERATION_BATCH)
+        ]
+        audio = torch.cat(parts).float().cpu().numpy()  # (prototypes, N)
+        peaks = np.abs(audio).max(axis=1, keepdims=True)
+        return audio * np.minimum(1.0, PEAK / np.maximum(peaks, PEAK)).astype(np.float32)
+
+    def prototype_indices(self, labels: str | Sequence[str] | None = None, prototype: int | None = None) -> list[int]:
+        """Rows of the named classes' prototypes among all M; parameters and errors as for `sonify`."""
+        names = self.labels if labels is None else (labels,) if isinstance(labels, str) else labels
+        if unknown := [name for name in names if name not in self.labels]:
+            raise ValueError(f"{unknown[0]!r} is not a class of this model; choose from {', '.join(self.labels)}.")
+        per_class = self.head.config.prototypes_per_class
+        if prototype is not None and not 0 <= prototype < per_class:
+            raise ValueError(f"prototype={prototype} does not exist; each class has {per_class}, numbered from 0.")
+        numbers = range(per_class) if prototype is None else (prototype,)
+        return [self.labels.index(name) * per_class + number for name in names for number in numbers]
+
+    def explain(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> Explanation:
+        """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
+        prediction = self._predict(source, sampling_rate, batch_size)
+        return Explanation(
+            labels=self.labels,
+            prototype_labels=self.head.prototype_labels.cpu().numpy(),
+            segment_similarities=prediction.segment_similarities,
+            weight=self.head.linear.weight.detach().cpu().numpy(),
+            bias=self.head.linear.bias.detach().cpu().numpy(),
+            logits=prediction.logits,
+        )
+
+    def _predict(self, source: Any, sampling_rate: int | None, batch_size: int) -> Prediction:
+        track = self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size)
+        return self.classify(track.z, duration=track.duration)
+
+    @torch.no_grad()
+    def classify(self, z: Tensor, *, duration: float = float("nan")) -> Prediction:
+        """Classify a track from the z of its segments [shape=(S, D)]: logits are averaged over segments."""
+        similarities = self.head.similarities(z.to(self.head.prototypes.device))  # (S, M)
+        segment_logits = self.head.linear(similarities)  # (S, C)
+        logits = segment_logits.mean(0)  # (C,)
+        scores = self.head.scores(logits).cpu().numpy()
+        order = np.argsort(-scores, kind="stable")
+        return Prediction(
+            label=self.labels[order[0]],
+            score=float(scores[order[0]]),
+            scores={self.labels[index]: float(scores[index]) for index in order},
+            logits=logits.cpu().numpy(),
+            segment_logits=segment_logits.cpu().numpy(),
+            segment_similarities=similarities.cpu().numpy(),
+            duration=duration,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        autoencoder: Autoencoder | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a model.
+
+        Parameters
+        ----------
+        pretrained_model_name_or_path : str or path, optional
+            A Hub id, a directory, or nothing: the embedded pecmae-mini.
+        device : str or torch.device, optional
+            A GPU if there is one, by default.
+        dtype : str or torch.dtype, optional
+            Of the autoencoder's weights: float32 by default. The head is always float32.
+        autoencoder : Autoencoder, optional
+            One that is loaded already, for models that share it.
+        **options
+            revision, cache_dir, force_download, local_files_only, token: as in huggingface_hub.
+
+        Raises
+        ------
+        FileNotFoundError, HubError, ConfigError, CheckpointError
+            It cannot be found, fetched or read; the message says what to do.
+        """
+        directory = resolve_model(pretrained_model_name_or_path, **options)
+        path = directory / "config.json"
+        config = read_json_config(path, format_version=FORMAT_VERSION)
+        _check_keys(config, path)
+        head = PrototypeHead(
+            config_from_dict(PrototypeHeadConfig, config["head"], str(path)),
+            mean=config["normalisation"]["mean"],
+            std=config["normalisation"]["std"],
+        )
+        load_into(head, directory / "model.safetensors", config["sha256"].get("model.safetensors"))
+        reference = AutoencoderReference(**config["autoencoder"]) if config["autoencoder"] else None
+        target, precision = pick_device(device), pick_dtype(dtype)
+        if autoencoder is None:
+            # The revision asked for is of this model's repository; the reference has its own.
+            options.pop("revision", None)
+            autoencoder = _load_autoencoder(directory, reference, **options).to(target, precision)
+        model = cls(autoencoder, head.to(target), config["labels"], reference)
+        scheduler_directory = directory / "scheduler"
+        if (scheduler_directory / "scheduler_config.json").is_file():
+            model._scheduler_directory = scheduler_directory
+        return model
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, **options: Any
+    ) -> None:
+        """Write the model's directory, whole or not at all: configuration, weights, scheduler, card.
+
+        The autoencoder is written into it unless `autoencoder_reference` says where it can be loaded from.
+
+        Parameters
+        ----------
+        save_directory : path
+        dtype : str or torch.dtype, optional
+            Stored precision, such as "float16"; as it is by default.
+        **options
+            As in huggingface_hub's mixin (it calls this to push).
+        """
+        stored = None if dtype is None else pick_dtype(dtype)
+        reference = self.autoencoder_reference
+        with save_directory_atomically(save_directory) as folder:
+            digest = save_weights(self.head, folder / "model.safetensors", stored)
+            config = {
+                "format_version": FORMAT_VERSION,
+                "model_type": MODEL_TYPE,
+                "labels": list(self.labels),
+                "head": config_to_dict(self.head.config),
+                "normalisation": {"mean": float(self.head.mean), "std": float(self.head.std)},
+                "autoencoder": asdict(reference) if reference else None,
+                "sha256": {"model.safetensors": digest},
+            }
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            self.scheduler.save_pretrained(folder / "scheduler")
+            if reference is None:
+                (folder / "autoencoder").mkdir()
+                self.autoencoder.write(folder / "autoencoder", stored)
+
+
+def _load_autoencoder(directory: Path, reference: AutoencoderReference | None, **options: Any) -> Autoencoder:
+    if reference is None:
+        return Autoencoder.from_directory(directory / "autoencoder")
+    return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, device="cpu", **options)
+
+
+def _check_keys(config: dict[str, Any], path: Path) -> None:
+    """Strict both ways: what is missing and what is unknown is named."""
+    if config.get("model_type") != MODEL_TYPE:
+        raise ConfigError(f"{path}: this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained.")
+    known = {"format_version", "model_type", "labels", "head", "normalisation", "autoencoder", "sha256"}
+    if different := sorted(known ^ set(config)):
+        state = "is missing" if different[0] in known else "is unknown"
+        raise ConfigError(f"{path}: the setting {different[0]!r} {state}; save or download the model again.")
+
+
+def _generator(seed: int, prototype: int) -> torch.Generator:
+    """Noise of one prototype under one seed."""
+    entropy = np.random.SeedSequence([seed, prototype]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(entropy[0]) << 31 | int(entropy[1]) >> 1)

@@ -1,0 +1,52 @@
+"""Weights of a module to a safetensors file and back, with the hash that config.json records."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pecmae.errors import CheckpointError
+from pecmae.storage import file_sha256, load_weights
+
+
+def save_weights(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> str:
+    """Write the weights of `module`, as `dtype` if given, and return the file's SHA-256."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in module.state_dict().items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    return file_sha256(path)
+
+
+def load_into(module: nn.Module, path: Path, sha256: str | None) -> None:
+    """Fill `module` from a file that `save_weights` wrote; stored types become the module's own.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged or holds another model.
+    """
+    load_strictly(module, load_weights(path, sha256), str(path))
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy `tensors` into `module`.
+
+    Raises
+    ------
+    CheckpointError
+        Names or shapes are not exactly the module's; the message names `source` and the first that differs.
+    """
+    expected = module.state_dict()
+    if missing := sorted(set(expected) - set(tensors)):
+        raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing; the file is incomplete or of another model.")
+    if unknown := sorted(set(tensors) - set(expected)):
+        raise CheckpointError(f"{source}: unknown tensor {unknown[0]!r}; the file is of another model.")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{source}: tensor {name!r} has shape {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}; "
+                "the file is of another model."
+            )
+    module.load_state_dict(dict(tensors))
