@@ -7,8 +7,8 @@ import glob
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from pecmae.audio_arrays import ArrayAudio, as_samples
 from pecmae.audio_files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile, display_name
 from pecmae.errors import AudioError, AudioWarning
 
@@ -23,9 +24,7 @@ AUDIO_EXTENSIONS = READABLE_EXTENSIONS + UNREADABLE_EXTENSIONS
 
 SILENCE_PEAK = 1e-4  # -80 dB of full scale: below the noise of any recording
 LOUD_PEAK = 64.0  # float audio lies within ±1; integers that nobody divided lie far outside
-MAXIMUM_CHANNELS = 64  # more are samples taken for channels
 
-_BLOCK_SAMPLES = 32768
 _WRITABLE = {  # extension → libsndfile's format and subtype
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -82,7 +81,8 @@ def iter_segments(
     FileNotFoundError
         When there is no such file.
     AudioError
-        When the source cannot be used: not audio, no samples, NaN or infinite samples, no sampling rate. Raised while iterating.
+        When the source cannot be used: not audio, no samples, NaN or infinite samples, no sampling rate. It comes with the
+        first segment, not with the call.
 
     Warns
     -----
@@ -95,7 +95,7 @@ def iter_segments(
 
 
 def load_audio(source: Any, *, target_rate: int, sampling_rate: int | None = None) -> np.ndarray:
-    """A whole track, mono, at one rate.
+    """Return a whole track, mono, at one rate.
 
     Parameters, errors and warnings are those of `iter_segments`.
 
@@ -124,9 +124,9 @@ def audio_duration(source: Any, sampling_rate: int | None = None) -> float:
         return float(frames) / audio.sampling_rate
 
 
-def _cut(blocks: Iterator[np.ndarray], segment_samples: int, minimum_samples: int) -> Iterator[Segment]:
+def _cut(blocks: Generator[np.ndarray], segment_samples: int, minimum_samples: int) -> Iterator[Segment]:
     samples, length, offset = np.zeros(segment_samples, np.float32), 0, 0
-    with closing(blocks):  # type: ignore[type-var]  # a generator: closing it closes the file
+    with closing(blocks):  # closing the generator closes the file
         for block in blocks:
             while len(block):
                 taken = min(segment_samples - length, len(block))
@@ -139,7 +139,7 @@ def _cut(blocks: Iterator[np.ndarray], segment_samples: int, minimum_samples: in
             yield Segment(samples, length, offset)
 
 
-def _resampled(source: Any, target_rate: int, sampling_rate: int | None) -> Iterator[np.ndarray]:
+def _resampled(source: Any, target_rate: int, sampling_rate: int | None) -> Generator[np.ndarray]:
     """Mono float32 blocks (n,) at `target_rate`; checks the samples and warns at the end."""
     with closing(_opened(source, sampling_rate)) as audio:
         rate, read, made, peak = audio.sampling_rate, 0, 0, 0.0
@@ -147,7 +147,7 @@ def _resampled(source: Any, target_rate: int, sampling_rate: int | None) -> Iter
         for block in audio.blocks():
             if not np.isfinite(block).all():
                 where = (read + int(np.isfinite(block).all(axis=1).argmin())) / rate
-                raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair the audio or remove it.")
+                raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair or remove it.")
             mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
             read, peak = read + len(mono), max(peak, float(np.abs(mono).max()))
             mono = mono if resampler is None else resampler.resample_chunk(np.ascontiguousarray(mono))
@@ -162,85 +162,27 @@ def _resampled(source: Any, target_rate: int, sampling_rate: int | None) -> Iter
         _warn(audio, peak)
 
 
-def _nothing(audio: "AudioFile | _ArrayAudio", read: int, target_rate: int) -> str:
+def _nothing(audio: AudioFile | ArrayAudio, read: int, target_rate: int) -> str:
     if read:
-        return f"{audio.name}: {read} sample(s) at {audio.sampling_rate} Hz are less than one at {target_rate} Hz; give longer audio."
+        return f"{audio.name}: {read} sample(s) at {audio.sampling_rate} Hz are less than one at {target_rate} Hz; give more."
     reason = " (it is cut off or damaged)" if audio.damage or audio.expected_frames else ""
     return f"{audio.name}: holds 0 audio frames{reason}; give audio with at least one sample."
 
 
-def _warn(audio: "AudioFile | _ArrayAudio", peak: float) -> None:
+def _warn(audio: AudioFile | ArrayAudio, peak: float) -> None:
     if audio.damage:
         warnings.warn(f"{audio.name}: {audio.damage}; the readable part is used.", AudioWarning, stacklevel=3)
     if peak < SILENCE_PEAK:
-        warnings.warn(f"{audio.name}: is silent (peak {peak:.1g}); what it is labelled means nothing.", AudioWarning, stacklevel=3)
+        warnings.warn(f"{audio.name}: is silent (peak {peak:.1g}); its label means nothing.", AudioWarning, stacklevel=3)
     if peak > LOUD_PEAK:
         message = f"{audio.name}: reaches {peak:.0f}, but float samples should lie within ±1; divide them by their full scale."
         warnings.warn(message, AudioWarning, stacklevel=3)
 
 
-def _opened(source: Any, sampling_rate: int | None) -> "AudioFile | _ArrayAudio":
+def _opened(source: Any, sampling_rate: int | None) -> AudioFile | ArrayAudio:
     if isinstance(source, str | os.PathLike):
         return AudioFile(source)
-    return _ArrayAudio(source, sampling_rate)
-
-
-class _ArrayAudio:
-    """An array with the interface of an `AudioFile`."""
-
-    name = "array"
-    damage: str | None = None
-
-    def __init__(self, source: Any, sampling_rate: int | None) -> None:
-        array = _as_numpy(source)
-        if sampling_rate is None:
-            raise AudioError(f"An array of shape {array.shape} came without a sampling rate; pass sampling_rate= in Hz.")
-        if isinstance(sampling_rate, bool) or not sampling_rate > 0 or sampling_rate != int(sampling_rate):
-            raise AudioError(f"sampling_rate must be a positive whole number of Hz, got {sampling_rate!r}.")
-        if array.ndim not in (1, 2):
-            raise AudioError(f"Audio must be (samples,) or (channels, samples), got the shape {array.shape}.")
-        if array.ndim == 2 and not 0 < array.shape[0] <= MAXIMUM_CHANNELS:
-            hint = "; transpose it" if array.shape[0] else ""
-            raise AudioError(f"Audio must be (channels, samples), but the shape {array.shape} has {array.shape[0]} channels{hint}.")
-        self.sampling_rate = int(sampling_rate)
-        self._frames = array.T if array.ndim == 2 else array[:, None]  # (samples, channels)
-        self.expected_frames = len(self._frames)
-        self._offset, self._scale = _full_scale(array.dtype)
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The samples (n, channels), float32, as copies."""
-        for start in range(0, len(self._frames), _BLOCK_SAMPLES):
-            with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite, which is refused later
-                block = self._frames[start : start + _BLOCK_SAMPLES].astype(np.float32)
-            if self._scale != 1:
-                block = (block - np.float32(self._offset)) / np.float32(self._scale)
-            yield block
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-def _as_numpy(source: Any) -> np.ndarray:
-    if hasattr(source, "detach"):  # a torch tensor, without importing torch
-        source = source.detach().cpu()
-        source = source.float() if str(source.dtype) == "torch.bfloat16" else source
-    if not hasattr(source, "__array__"):
-        raise AudioError(f"Expected a path, a NumPy array or a tensor, got {type(source).__name__}.")
-    array = np.asarray(source)
-    if array.dtype.kind not in "fiu":
-        raise AudioError(f"Audio must be real numbers, got an array of {array.dtype}.")
-    return array
-
-
-def _full_scale(dtype: np.dtype) -> tuple[float, float]:
-    """Offset and scale that bring samples of a type to ±1."""
-    if dtype.kind == "f":
-        return 0.0, 1.0
-    if dtype == np.uint8:
-        return 128.0, 128.0
-    if dtype in (np.int8, np.int16, np.int32):
-        return 0.0, -float(np.iinfo(dtype).min)
-    raise AudioError(f"Samples of {dtype} have no known full scale; convert them to int16 or to float within ±1.")
+    return ArrayAudio(source, sampling_rate)
 
 
 def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -278,7 +220,7 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if not matches and path.is_dir():
             raise FileNotFoundError(f"{name}: the folder holds no audio files (looked for {', '.join(READABLE_EXTENSIONS)}).")
         if not matches:
-            raise FileNotFoundError(f"{name}: no such file or folder, and no audio file matches it as a pattern; check the path.")
+            raise FileNotFoundError(f"{name}: no such file or folder, and no audio file matches it; check the path.")
         for match in matches:
             found.setdefault(os.path.abspath(match), match)  # noqa: PTH100  # resolve() would follow links
     return sorted(found.values())
@@ -331,10 +273,10 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     path = Path(path)
     name = display_name(path)
     if path.suffix.lower() not in _WRITABLE:
-        raise AudioError(f"{name}: cannot write {path.suffix or 'a file without extension'}; use one of {', '.join(_WRITABLE)}.")
+        raise AudioError(f"{name}: cannot write this extension; use one of {', '.join(_WRITABLE)}.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{name}: the folder {display_name(path.parent)} does not exist; make it first.")
-    array = np.asarray(_as_numpy(samples), np.float32)
+    array = np.asarray(as_samples(samples), np.float32)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise AudioError(f"{name}: expected finite samples of shape (samples,), got the shape {array.shape}.")
     if (peak := float(np.abs(array).max())) > 1:
@@ -342,9 +284,8 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     kind, subtype = _WRITABLE[path.suffix.lower()]
     handle, temporary = tempfile.mkstemp(prefix=".pecmae-", suffix=path.suffix, dir=path.parent)
     try:
-        with nullcontext(handle):
-            os.close(handle)
-            soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
+        os.close(handle)
+        soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
         Path(temporary).replace(path)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error

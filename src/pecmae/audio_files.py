@@ -16,8 +16,11 @@ import soundfile
 
 from pecmae.errors import AudioError
 
-READABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64")
-# Audio that libsndfile cannot decode. A folder search lists such files all the same: a song left out in silence is worse than an error.
+READABLE_EXTENSIONS = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64"),
+)
+# Audio that libsndfile cannot decode. A folder search lists it all the same: a song left out unsaid is worse than an error.
 UNREADABLE_EXTENSIONS = (".m4a", ".aac", ".wma", ".ape", ".wv", ".mpc")
 READABLE_FORMATS = "WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF, W64"
 
@@ -26,7 +29,9 @@ _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC that was written to a 
 _UNKNOWN_BYTES = 0x7FFF0000  # and programs that write WAV to a pipe put some such number in place of the size
 _SLACK_FRAMES = 64  # writers that count the header in a size are a few bytes off
 _MP3_SLACK_SECONDS = 0.15  # encoder delay and padding: not all count them
+_MP3_READ_AHEAD = 4096  # bytes that a decoder may have left unread before the end
 _STRETCH = 64
+_WIDE_FORMATS = ("RF64", "W64")  # sizes of 64 bits: none of them stands for "unknown"
 
 # The line of libsndfile's log that gives the size of the samples, by format; the container's size stands in for it.
 _SIZE_LINES = {
@@ -46,11 +51,14 @@ _SIGNATURES = (
     (0, b"MAC ", "is Monkey's Audio"),
     (0, b"wvpk", "is WavPack audio"),
 )
-_READABLE_SIGNATURES = (b"RIFF", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3")
+_READABLE_SIGNATURES = (
+    *(b"RIFF", b"RF64", b"riff", b"FORM", b".snd", b"caff"),
+    *(b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3"),
+)
 
 
 def display_name(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed, also where its bytes are no valid UTF-8."""
+    """Return a path as text that can be printed, also where its bytes are no valid UTF-8."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
@@ -64,8 +72,8 @@ class _ForwardReader(soundfile.SoundFile):
 class _StretchedFile:
     """A binary file that says it is many times as long as it is.
 
-    For an mp3 without a frame count libsndfile takes the length from the file's size and the first frame's bit rate and reads no further.
-    With a variable bit rate that loses most of the music. With this, reading ends where the file does.
+    For an mp3 without a frame count libsndfile works out the length from the size and the first frame's bit rate, and reads no
+    further. With a variable bit rate that can lose most of the music. With this, reading ends where the file does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,12 +155,15 @@ class AudioFile:
             self._stretched.close()
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The samples (n, channels), float32, block by block up to the end or to the first place that cannot be decoded."""
-        read = 0
-        while (wanted := min(_BLOCK_FRAMES, self._file.frames - read)) > 0:
+        """Yield the samples (n, channels), float32, up to the end or to the first place that cannot be decoded."""
+        read, failed = 0, False
+        # Only a reader that asks for more than there is learns that an Ogg file ends without its mark; others must not ask,
+        # or FLAC takes a tag at the end for damage.
+        extra = 1 if self._file.format == "OGG" else 0
+        while (rest := self._file.frames - read) > 0:
+            wanted = min(_BLOCK_FRAMES, rest) + extra
             # soundfile forgets how much was read when the decoder fails; NaN marks what was not.
             block = np.full((wanted, self._file.channels), np.nan, np.float32)
-            failed = False
             try:
                 block = self._file.read(out=block)
             except soundfile.SoundFileError:
@@ -163,8 +174,6 @@ class AudioFile:
                 yield block
             if failed or len(block) < wanted:
                 break
-        else:
-            failed = False
         self.damage = self._damage(read, failed)
 
     def _replace_estimated_mp3(self) -> None:
@@ -181,29 +190,29 @@ class AudioFile:
         if self._stretched is not None or self._file.frames >= _UNKNOWN_FRAMES:
             return None
         frames = float(self._file.frames)
-        names = _SIZE_LINES.get(self._file.format, ())
-        log = self._file.extra_info
-        for name in names:
-            found = re.search(rf"^\s*{name}\s*: (\d+)\b(?: \(should be (\d+)\))?", log, re.MULTILINE)
-            if found:
-                promised, held = int(found[1]), int(found[2] or 0)
-                if 0 < held < promised < _UNKNOWN_BYTES or (held and self._file.format in ("RF64", "W64")):
-                    promised_frames = frames * promised / held
-                    return promised_frames if promised_frames > frames + _SLACK_FRAMES else frames
-                break
+        for name in _SIZE_LINES.get(self._file.format, ()):
+            line = re.search(rf"^\s*{name}\s*: (\d+)\b(?: \(should be (\d+)\))?", self._file.extra_info, re.MULTILINE)
+            if line is None:
+                continue
+            promised, held = int(line[1]), int(line[2] or 0)
+            if held and (promised < _UNKNOWN_BYTES or self._file.format in _WIDE_FORMATS):
+                promised_frames = frames * promised / held
+                return promised_frames if promised_frames > frames + _SLACK_FRAMES else frames
+            break
         return frames
 
     def _damage(self, read: int, failed: bool) -> str | None:
-        seconds, rate = read / self.sampling_rate, self.sampling_rate
-        if self._stretched is not None:
-            # The last, incomplete frame of a recorded stream is no damage; an error far from the end is.
-            failed = failed and self._stretched.remaining() > 4096
-        elif self.expected_frames is not None:
+        rate = self.sampling_rate
+        if self.expected_frames is not None:
             slack = _MP3_SLACK_SECONDS * rate if self._file.format == "MP3" else 0.0
             if read < self.expected_frames - slack:
-                return f"is cut off or damaged: {seconds:.2f} s of {self.expected_frames / rate:.2f} s could be read"
+                return f"is cut off or damaged: {read / rate:.2f} s of {self.expected_frames / rate:.2f} s could be read"
+            failed = False  # what follows the promised samples is not audio: a tag, as a rule
+        elif self._stretched is not None:
+            # The last, incomplete frame of a recorded stream is no damage; an error far from the end is.
+            failed = failed and self._stretched.remaining() > _MP3_READ_AHEAD
         if failed or "without an End-Of-Stream flag" in self._file.extra_info:
-            return f"is cut off or damaged: only the first {seconds:.2f} s could be read"
+            return f"is cut off or damaged: only the first {read / rate:.2f} s could be read"
         return None
 
 

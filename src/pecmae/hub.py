@@ -14,23 +14,8 @@ import httpx2
 from huggingface_hub import constants, errors, snapshot_download
 
 from pecmae.errors import HubError
-from pecmae.storage import file_sha256, load_weights, read_json_config, save_directory_atomically
+from pecmae.storage import save_directory_atomically
 from pecmae.zoo import ZooEntry, embedded_directory, find_entry, known_names
-
-__all__ = [
-    "DownloadOptions",
-    "PublishedAutoencoder",
-    "cached_conversion_directory",
-    "download_published_autoencoder",
-    "file_sha256",
-    "is_path_like",
-    "load_weights",
-    "read_json_config",
-    "resolve_autoencoder",
-    "resolve_directory",
-    "resolve_model",
-    "save_directory_atomically",
-]
 
 # The files of a model directory. The autoencoder and the scheduler are inside only in a self-contained bundle.
 REQUIRED_FILES = ("config.json", "model.safetensors")
@@ -112,6 +97,8 @@ def resolve_directory(
     HubError
         Anything else: no such repository, revision or file, no connection, not cached.
     """
+    if not str(model_id).strip():
+        raise HubError("'' names no model; give a directory, a Hub id of the form owner/name, or None for the embedded model.")
     path = Path(model_id).expanduser()
     if path.is_dir():
         return _checked(path / (subfolder or ""), required, described=str(model_id))
@@ -198,16 +185,12 @@ def cached_conversion_directory(entry: ZooEntry, commit: str, *, cache_dir: str 
 
 
 def _find_entry(model_id: str | os.PathLike[str]) -> ZooEntry | None:
-    """The zoo's entry of this name, unless a model directory of the same name lies here: a path that exists wins."""
+    """Return the entry of the zoo that has this name, unless a model directory here has it too: a path that exists wins."""
     if not isinstance(model_id, str) or (Path(model_id) / REQUIRED_FILES[0]).is_file():
         return None
     entry = find_entry(model_id)
     if entry is not None and not entry.available:
-        raise HubError(
-            f"{entry.name!r} has no published weights; make them with "
-            f"'python examples/finetune.py --data DIR --autoencoder encodecmae-diffusion-4s "
-            f"--prototypes-per-class {entry.prototypes_per_class} --output OUT' and load OUT."
-        )
+        raise HubError(f"{entry.name!r} has no published weights; make them with '{entry.make_command}' and load OUT.")
     return entry
 
 
@@ -237,7 +220,8 @@ def _download(
     except (OSError, ValueError, errors.EntryNotFoundError, errors.RevisionResolutionError, httpx2.HTTPError) as error:
         raise HubError(_explain(error, repo_id, options)) from error
     revision = options.get("revision") or constants.DEFAULT_REVISION
-    return _checked(Path(snapshot, prefix), required, described=f"{repo_id}/{prefix} (revision {revision})")
+    inside = f"{repo_id}/{subfolder}" if subfolder else repo_id
+    return _checked(Path(snapshot, prefix), required, described=f"{inside} (revision {revision})")
 
 
 def _checked(folder: Path, required: Sequence[str], *, described: str) -> Path:

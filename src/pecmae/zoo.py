@@ -79,6 +79,16 @@ class ZooEntry:
         return self.source != "unpublished"
 
     @property
+    def make_command(self) -> str | None:
+        """The command that makes the weights that nobody has published."""
+        if self.available:
+            return None
+        return (
+            "python examples/finetune.py --data DIR --autoencoder encodecmae-diffusion-4s"
+            f" --prototypes-per-class {self.prototypes_per_class}{'' if self.adaptor else ' --no-adaptor'} --output OUT"
+        )
+
+    @property
     def labels_hint(self) -> str:
         """The classes in a few words, for tables."""
         if not self.labels:

@@ -1,0 +1,104 @@
+"""Cards say what the facts say, in a form the Hub reads."""
+
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+from pecmae.cards import Measurement, ModelCardFacts, facts_from_directory, render_card
+from pecmae.errors import ConfigError
+
+FACTS = ModelCardFacts(name="my-model", labels=("fast|loud", 'the "blues"'), prototypes_per_class=3, license="mit")
+
+
+def test_measured_results_become_the_hubs_model_index():
+    measured = Measurement(
+        value=0.875,
+        metric_name="class-normalised accuracy",
+        metric_type="accuracy",
+        dataset_name="My songs",
+        dataset_type="my-songs",
+        split="test",
+        command="python examples/evaluate.py",
+    )
+    card = ModelCard(render_card("model", ModelCardFacts(name="m", labels=("a", "b"), metrics=(measured,))))
+    (result,) = card.data.eval_results
+    assert (result.metric_value, result.metric_type, result.dataset_name, result.dataset_split) == (
+        0.875,
+        "accuracy",
+        "My songs",
+        "test",
+    )
+    assert card.data.model_name == "m"
+    assert "`python examples/evaluate.py`" in card.text
+
+
+def test_without_measurements_the_card_says_so():
+    card = ModelCard(render_card("model", FACTS))
+    assert card.data.eval_results is None
+    assert "Nothing has been measured" in card.text
+
+
+def test_labels_of_any_spelling_keep_the_table_and_the_example_whole():
+    text = render_card("model", FACTS)
+    assert r"| classes | 2: fast\|loud, the " + '"blues" |' in text
+    assert 'model.sonify("fast|loud", seed=0)' in text
+    assert "| prototypes | 3 per class, 6 in all |" in text
+
+
+@pytest.mark.parametrize(
+    ("autoencoder", "base_model", "row"),
+    [
+        (None, None, "| autoencoder | inside, in `autoencoder/` |"),
+        ("encodecmae-diffusion-4s", "lpepino/encodecmae2wav", "| autoencoder | `encodecmae-diffusion-4s` |"),
+        ("org/my-autoencoder", "org/my-autoencoder", "| autoencoder | `org/my-autoencoder` |"),
+    ],
+)
+def test_the_autoencoder_is_named_where_it_comes_from(autoencoder, base_model, row):
+    card = ModelCard(render_card("model", ModelCardFacts(name="m", labels=("a", "b"), autoencoder=autoencoder)))
+    assert card.data.base_model == base_model
+    assert row in card.text
+
+
+def test_how_to_load_is_code_that_names_this_model():
+    assert 'PECMAE.from_pretrained("org/m")' in render_card("model", ModelCardFacts(name="m", labels=("a",), load_id="org/m"))
+    assert "PECMAE.from_pretrained()" in render_card("model", ModelCardFacts(name="m", labels=("a",), load_id=None))
+    assert "Autoencoder.from_pretrained(" in render_card("autoencoder", ModelCardFacts(name="m"))
+
+
+@pytest.mark.parametrize("family", ["model", "autoencoder"])
+def test_every_card_cites_the_paper_encodecmae_and_encodec(family):
+    text = render_card(family, FACTS)
+    assert all(number in text for number in ("2402.09318", "2309.07391", "2210.13438"))
+
+
+def test_a_model_without_labels_is_refused():
+    with pytest.raises(ConfigError, match="fill in labels"):
+        render_card("model", ModelCardFacts(name="m"))
+
+
+def test_an_unknown_template_is_refused():
+    with pytest.raises(ConfigError, match="choose one of model, autoencoder"):
+        render_card("poem", FACTS)  # type: ignore[arg-type]
+
+
+def test_facts_are_read_from_a_model_directory_and_can_be_overruled(tmp_path):
+    (tmp_path / "autoencoder").mkdir()
+    config = {
+        "format_version": 1,
+        "labels": ["a", "b"],
+        "head": {"prototypes_per_class": 4, "adaptor": False},
+        "autoencoder": None,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "autoencoder" / "config.json").write_text('{"format_version": 1, "segment_seconds": 2.5}')
+    facts = facts_from_directory(tmp_path, name="other", license="cc0-1.0")
+    assert facts == ModelCardFacts(
+        name="other", license="cc0-1.0", labels=("a", "b"), prototypes_per_class=4, adaptor=False, segment_seconds=2.5
+    )
+
+
+def test_an_autoencoders_directory_has_no_facts_of_a_model(tmp_path):
+    (tmp_path / "config.json").write_text('{"format_version": 1, "segment_seconds": 2.5}')
+    with pytest.raises(ConfigError, match="no model with labels"):
+        facts_from_directory(tmp_path)
