@@ -49,6 +49,9 @@ def git_oid(data: bytes) -> str:
 class FakeHub:
     """The server and its repositories; `url` is its address, `requests` what was asked of it as "METHOD path"."""
 
+    # The token that opens private repositories and allows writing.
+    token = TOKEN
+
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.requests: list[str] = []
@@ -141,9 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "models", owner, name, "tree", revision, *_]:
                 if found := self._find(f"{owner}/{name}", revision):
                     files = found[0].commits[found[1]]
-                    self._send_json(
-                        [{"type": "file", "path": p, "size": len(d), "oid": git_oid(d)} for p, d in files.items()]
-                    )
+                    self._send_json([{"type": "file", "path": p, "size": len(d), "oid": git_oid(d)} for p, d in files.items()])
             case [owner, name, "resolve", revision, *parts] if parts:
                 if found := self._find(f"{owner}/{name}", revision):
                     self._send_file(*found, "/".join(parts), failure)
@@ -169,7 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "models", owner, name, "preupload", revision]:
                 if self._find(f"{owner}/{name}", revision):
                     # "regular": the content travels in the commit itself, as for small files on the real Hub.
-                    modes = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]
+                    modes = [
+                        {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+                    ]
                     self._send_json({"files": modes})
             case ["api", "models", owner, name, "commit", branch]:
                 if found := self._find(f"{owner}/{name}", branch):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_hub import TOKEN, FakeHub, hub, isolated_hub_cache  # noqa: F401
 from huggingface_hub import HfApi, constants
 
 from pecmae.errors import HubError
@@ -21,6 +20,8 @@ from pecmae.hub import (
     resolve_model,
 )
 from pecmae.zoo import ZOO
+
+pytest_plugins = ["fake_hub"]
 
 FILES = {"config.json": b'{"format_version": 1}', "model.safetensors": bytes(range(256)) * 4, "README.md": b"# card"}
 BUNDLE = FILES | {"autoencoder/config.json": b"{}", "autoencoder/model.safetensors": b"weights"}
@@ -113,7 +114,7 @@ def test_cache_dir_is_where_the_files_go(hub, isolated_hub_cache, tmp_path):
 def test_a_token_opens_a_private_repository(hub):
     hub.add("org/secret", FILES, private=True)
     assert "token" in message_of(lambda: resolve_model("org/secret"))
-    assert (resolve_model("org/secret", token=TOKEN) / "config.json").is_file()
+    assert (resolve_model("org/secret", token=hub.token) / "config.json").is_file()
 
 
 # --- without a network ----------------------------------------------------------------------------------------------
@@ -394,7 +395,7 @@ def write_converted(published: PublishedAutoencoder, folder: Path) -> None:
 
 
 @pytest.fixture
-def published_hub(hub: FakeHub) -> FakeHub:  # noqa: F811
+def published_hub(hub):
     entry = ZOO["encodecmae-diffusion-4s"]
     hub.add(entry.repo_id, {entry.weights_file: b"pickle ", entry.config_file: b"gin", "models/other/weights.pt": b"0"})
     hub.add(entry.codec_repo_id, {"config.json": b"{}", "model.safetensors": b"codec", "pytorch_model.bin": b"0"})
@@ -465,7 +466,7 @@ def test_an_entry_that_is_not_published_is_refused():
 
 
 def test_what_is_pushed_can_be_loaded_and_tagged(hub, model_directory):
-    api = HfApi(token=TOKEN)
+    api = HfApi(token=hub.token)
     api.create_repo("tester/new", exist_ok=True)
     api.create_repo("tester/new", exist_ok=True)
     api.upload_folder(repo_id="tester/new", folder_path=model_directory, commit_message="first")

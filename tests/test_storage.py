@@ -145,7 +145,7 @@ def test_one_flipped_bit_is_found_by_the_hash_alone(weights):
     data[-1] ^= 1
     weights.write_bytes(data)
     assert load_weights(weights, None)["w"].shape == (2, 3)
-    with pytest.raises(CheckpointError, match="damaged or of another model.*force_download=True"):
+    with pytest.raises(CheckpointError, match=r"damaged or of another model.*force_download=True"):
         load_weights(weights, expected)
 
 

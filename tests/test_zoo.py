@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fake_hub import isolated_hub_cache  # noqa: F401
 from huggingface_hub import ModelCard
 
 from pecmae.cards import facts_from_directory

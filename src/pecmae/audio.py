@@ -186,14 +186,14 @@ def _opened(source: Any, sampling_rate: int | None) -> AudioFile | ArrayAudio:
 
 
 def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files named, found in folders, or matched by patterns.
+    """List the files that are named, lie in folders, or match patterns.
 
     Parameters
     ----------
     paths : iterable of paths
-        A file is kept whatever its extension, so that what is wrong with it is reported. A folder is searched with all folders
-        inside it for files with one of `AUDIO_EXTENSIONS`, in any case; hidden ones are skipped. Anything else is a pattern, where
-        `**` stands for any folders.
+        A file is kept whatever its extension, so that what is wrong with it is reported. A folder is searched, with all folders
+        inside it, for files with one of `AUDIO_EXTENSIONS` in any case; hidden ones are skipped. Anything else is a pattern,
+        where `**` stands for any folders.
 
     Returns
     -------

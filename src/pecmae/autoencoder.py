@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from pecmae.cards import ModelCardFacts, render_card
 from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_dict, config_to_dict
 from pecmae.denoiser import Denoiser
 from pecmae.encodecmae import EncodecMAE
@@ -280,10 +281,14 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         dtype : str or torch.dtype, optional
             Stored precision, such as "float16"; as it is by default.
         **options
-            As in huggingface_hub's mixin.
+            As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
+            `pecmae.cards.ModelCardFacts`.
         """
         with save_directory_atomically(save_directory) as folder:
             self.write(folder, dtype)
+            facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
+            card = render_card("autoencoder", ModelCardFacts(segment_seconds=self.config.segment_seconds, **facts))
+            (folder / "README.md").write_text(card, encoding="utf-8")
 
     def write(self, folder: Path, dtype: str | torch.dtype | None = None) -> None:
         """Write configuration and weights into an existing folder, in place."""

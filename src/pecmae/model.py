@@ -16,6 +16,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from pecmae.autoencoder import Autoencoder, pick_device, pick_dtype
+from pecmae.cards import facts_from_directory, render_card
 from pecmae.configuration import FORMAT_VERSION, PrototypeHeadConfig, config_from_dict, config_to_dict
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
@@ -299,7 +300,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         dtype : str or torch.dtype, optional
             Stored precision, such as "float16"; as it is by default.
         **options
-            As in huggingface_hub's mixin (it calls this to push).
+            As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
+            `pecmae.cards.ModelCardFacts`.
         """
         stored = None if dtype is None else pick_dtype(dtype)
         reference = self.autoencoder_reference
@@ -319,6 +321,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             if reference is None:
                 (folder / "autoencoder").mkdir()
                 self.autoencoder.write(folder / "autoencoder", stored)
+            facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
+            card = render_card("model", facts_from_directory(folder, **facts))
+            (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _load_autoencoder(directory: Path, reference: AutoencoderReference | None, **options: Any) -> Autoencoder:

@@ -1,0 +1,87 @@
+"""Train a small EnCodec from random weights on a folder of audio.
+
+    python examples/train_codec.py --data DIR --output OUT [--preset mini]
+
+DIR holds LABEL/*.wav or train/LABEL/*.wav (labels are not used here). OUT/codec is the result, a transformers `EncodecModel` whose
+features have zero mean and unit variance; OUT also holds the curves (history.json) and what continues an interrupted run.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from transformers import EncodecConfig, EncodecModel
+
+from pecmae.codec_training import CodecObjective, codec_config, feature_statistics, reconstruction_report
+from pecmae.codec_training import reset_codebooks, standardise_features
+from pecmae.data import WaveformStore, find_labelled_files
+from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings, write_json
+
+SEGMENT_SECONDS = 1.0
+PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
+    "toy": (
+        codec_config(num_filters=2, hidden_size=8, upsampling_ratios=(4, 4, 5, 8), num_codebooks=2, codebook_size=16),
+        TrainingSettings(steps=4, batch_size=2, learning_rate=1e-3, betas=(0.8, 0.99), max_grad_norm=1.0),
+    ),
+    "mini": (
+        codec_config(num_filters=16, hidden_size=64, upsampling_ratios=(4, 4, 5, 8), num_codebooks=8, codebook_size=512),
+        TrainingSettings(
+            steps=6000, batch_size=8, learning_rate=1e-3, warmup_steps=100, final_fraction=0.02, betas=(0.8, 0.99),
+            max_grad_norm=1.0, mixed_precision="bf16", checkpoint_every=250,
+        ),
+    ),
+    "base": (
+        codec_config(
+            num_filters=32, hidden_size=128, upsampling_ratios=(8, 5, 4, 2), num_codebooks=32, codebook_size=1024, num_lstm_layers=2
+        ),
+        TrainingSettings(
+            steps=300_000, batch_size=64, learning_rate=3e-4, warmup_steps=1000, betas=(0.8, 0.99), max_grad_norm=1.0,
+            mixed_precision="bf16", checkpoint_every=1000,
+        ),
+    ),
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, standardise the features, measure, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder of audio, one sub-folder for each class")
+    parser.add_argument("--cache", help="where decoded audio is kept (default: OUTPUT/cache)")
+    add_training_arguments(parser, presets=PRESETS)
+    args = parser.parse_args(argv)
+    config, defaults = PRESETS[args.preset]
+    settings, output = training_settings(args, defaults), Path(args.output)
+
+    files = find_labelled_files(args.data)
+    store = WaveformStore(files["train"], args.cache or output / "cache", config.sampling_rate, progress=True)
+    length = round(SEGMENT_SECONDS * config.sampling_rate)
+
+    def make_batch(context: StepContext) -> torch.Tensor:
+        crops = store.random_crops(context.draws, settings.batch_size, length, context.rows)
+        gain = 10 ** context.draws.uniform(-0.5, 0.15, settings.batch_size)[context.rows, None]  # -10 to +3 dB
+        return torch.from_numpy((crops * gain).astype(np.float32)).to(context.device)
+
+    torch.manual_seed(settings.seed)
+    model = EncodecModel(config)
+    reset_codebooks(model)
+    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
+    description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": config.to_dict()}
+    result = train(
+        CodecObjective(model), make_batch, settings, output, description=description, stop_after=args.stop_after, progress=True,
+        accelerator=accelerator,
+    )  # fmt: skip
+    if accelerator.is_main_process and (result.finished or args.stop_after is not None):
+        held_out = files.get("validation") or files["train"]
+        check = WaveformStore(held_out, args.cache or output / "cache", config.sampling_rate)
+        model.eval()
+        standardise_features(model, *feature_statistics(model, store))
+        report = {"step": result.step, "hours": store.seconds / 3600, **reconstruction_report(model, check)}
+        model.save_pretrained(output / "codec")
+        write_json(output / "codec" / "report.json", report)
+        print(report)
+
+
+if __name__ == "__main__":
+    main()
