@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from transformers import EncodecConfig, EncodecModel
 
 from pecmae.codec_training import CodecObjective, codec_config, feature_statistics, reconstruction_report
-from pecmae.codec_training import reset_codebooks, standardise_features
+from pecmae.codec_training import reset_codebooks, scale_initial_weights, standardise_features
 from pecmae.data import WaveformStore, find_labelled_files
 from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings, write_json
 
@@ -28,7 +28,7 @@ PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
     "mini": (
         codec_config(num_filters=16, hidden_size=64, upsampling_ratios=(4, 4, 5, 8), num_codebooks=8, codebook_size=512),
         TrainingSettings(
-            steps=6000, batch_size=8, learning_rate=1e-3, warmup_steps=100, final_fraction=0.02, betas=(0.8, 0.99),
+            steps=5200, batch_size=8, learning_rate=6e-4, warmup_steps=50, final_fraction=0.02, betas=(0.8, 0.99),
             max_grad_norm=1.0, mixed_precision="bf16", checkpoint_every=250,
         ),
     ),
@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(settings.seed)
     model = EncodecModel(config)
     reset_codebooks(model)
+    scale_initial_weights(model, torch.from_numpy(store.random_crops(np.random.default_rng(settings.seed), 16, length)))
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": config.to_dict()}
     result = train(

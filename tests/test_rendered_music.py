@@ -9,8 +9,9 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
-import render_music
 import soundfile as sf
+
+import render_music
 from rendered_music import patterns
 from rendered_music.dataset import FAMILIES, SPLITS, Clip, compose, plan, render, write_index
 from rendered_music.genres import GENRES, blues
@@ -92,8 +93,8 @@ def test_blues_has_twelve_bars_and_swings() -> None:
 def test_classical_has_no_drums() -> None:
     for seed in SEEDS:
         _, midi = compose(Clip("genres", "train", "classical", 0, 10.0, seed))
-        messages = [message for track in mido.MidiFile(file=io.BytesIO(midi)).tracks for message in track if not message.is_meta]
-        assert DRUM_CHANNEL not in {message.channel for message in messages}
+        tracks = mido.MidiFile(file=io.BytesIO(midi)).tracks
+        assert DRUM_CHANNEL not in {message.channel for track in tracks for message in track if not message.is_meta}
 
 
 def test_country_bass_alternates_root_and_fifth() -> None:
@@ -207,7 +208,7 @@ def test_a_pitch_struck_again_ends_first() -> None:
     part.add(0, 4, 60, 90)
     part.add(1, 1, 60, 90)
     track = mido.MidiFile(file=io.BytesIO(song.midi(np.random.default_rng(0)))).tracks[1]
-    assert [message.type for message in track if message.type.startswith("note")] == ["note_on", "note_off", "note_on", "note_off"]
+    assert [message.type for message in track if "note" in message.type] == ["note_on", "note_off"] * 2
 
 
 def test_quiet_presets_are_turned_up() -> None:
@@ -263,7 +264,8 @@ def test_rendering_makes_sound_resumes_and_indexes(tmp_path: Path) -> None:
     assert 0.09 < np.abs(samples).max() < 0.9
     assert (tmp_path / clips[0].path).with_suffix(".mid").read_bytes() == compose(clips[0])[1]
     lines = write_index(clips, tmp_path).read_text().splitlines()
-    assert lines == ["label,path,split,seed", "piano,train/piano/piano.00000.wav,train,0", "violin,train/violin/violin.00000.wav,train,0"]
+    assert lines[0] == "label,path,split,seed"
+    assert lines[1:] == [f"{name},train/{name}/{name}.00000.wav,train,0" for name in ("piano", "violin")]
 
 
 def test_a_missing_sound_font_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

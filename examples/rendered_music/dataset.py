@@ -42,7 +42,7 @@ class Clip:
         return Path(self.family, self.split, self.label, f"{self.label}.{self.index:05d}.wav")
 
     def generator(self, stage: str) -> np.random.Generator:
-        """A random generator that no other clip, and no other stage of this clip, shares."""
+        """Seed a random generator that no other clip, and no other stage of this clip, shares."""
         names = (self.family, self.split, self.label, stage)
         return np.random.default_rng([self.seed, self.index, *(crc32(name.encode()) for name in names)])
 
@@ -73,7 +73,7 @@ def plan(family: str, counts: dict[str, int], *, seconds: float, seed: int, labe
 
 
 def compose(clip: Clip) -> tuple[Song, bytes]:
-    """The song of a clip and its MIDI file."""
+    """Compose a clip: its song and its MIDI file."""
     rng = clip.generator("composition")
     song = FAMILIES[clip.family][clip.label](rng, clip.seconds)
     return song, song.midi(rng)

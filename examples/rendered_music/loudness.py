@@ -25,7 +25,7 @@ LARGEST_CORRECTION = 8.0
 
 
 def channel_volume(program: int, volume: int, *, drums: bool = False, balance_db: float = 0.0) -> int:
-    """The MIDI channel volume (0 to 127) that makes a preset sound as loud as others at this volume.
+    """Give the MIDI channel volume (0 to 127) that makes a preset sound as loud as others at this volume.
 
     ``balance_db`` is added on top. A channel volume v has the gain 40 log10(v / 127) dB.
     """

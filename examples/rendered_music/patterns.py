@@ -22,17 +22,17 @@ TAMBOURINE, COWBELL, SHAKER, CONGA_LOW, CONGA_HIGH, CONGA_MUTE = 54, 56, 82, 64,
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """One of the options, all equally likely."""
+    """Draw one of the options, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
-    """True with the given probability."""
+    """Decide: True with the given probability."""
     return bool(rng.random() < probability)
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two bounds."""
+    """Draw a number between two bounds."""
     return float(rng.uniform(low, high))
 
 
@@ -60,8 +60,8 @@ def drum_fill(part: Part, rng: np.random.Generator, end: float, velocity: float 
 class Melody:
     """A line of recurring one-bar motifs: heard ideas, not a random walk.
 
-    A motif is a rhythm and a contour. Each time it starts on the chord tone nearest to where the line stands, and notes on the beat
-    are drawn to chord tones.
+    A motif is a rhythm and a contour. Each time it starts on the chord tone nearest to where the line stands, and notes on the
+    beat are drawn to chord tones.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Melody:
             self.motifs[name] = [(onset, length, int(rng.integers(-leap, leap + 1))) for onset, length in notes]
 
     def bar(self, index: int, chord: Chord) -> list[tuple[float, float, int]]:
-        """The notes of a bar of the form as (beat, duration, pitch)."""
+        """Give the notes of a bar of the form as (beat, duration, pitch)."""
         name = self.order[index % len(self.order)]
         if name == ".":
             return []
@@ -117,7 +117,7 @@ class Melody:
 
 
 def walking_bar(rng: np.random.Generator, chord: Chord, following: Chord, last: int, beats: int = 4) -> list[int]:
-    """A bar of walking bass: the root, chord tones on the way, and a step by semitone or tone into the next root."""
+    """Walk a bar: the root, chord tones on the way, and a step by semitone or tone into the next root."""
     low, high = 28, 50
     root = nearest(chord.root, min(high - 5, max(low + 5, last)))
     target = nearest(following.root, root)

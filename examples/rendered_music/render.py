@@ -136,7 +136,9 @@ def apply_chain(samples: np.ndarray, chain: Chain, rng: np.random.Generator) -> 
     return peak.astype(np.float32)
 
 
-def render_song(song: Song, midi: bytes, sound_font: Path, seconds: float, chain: Chain, rng: np.random.Generator) -> np.ndarray:
+def render_song(
+    song: Song, midi: bytes, sound_font: Path, seconds: float, chain: Chain, rng: np.random.Generator
+) -> np.ndarray:
     """Play a song, cut the clip out after the preroll and apply the effects: (seconds x SAMPLE_RATE,) float32."""
     length = round(seconds * SAMPLE_RATE)
     start = round(song.preroll_seconds * SAMPLE_RATE)
@@ -157,7 +159,8 @@ def _noise(length: int, colour: float, rng: np.random.Generator) -> np.ndarray:
     spectrum = np.fft.rfft(rng.standard_normal(length))
     frequency = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 20.0)
     noise: np.ndarray = np.fft.irfft(spectrum * frequency ** (-colour / 2), length)
-    return noise / np.sqrt(np.mean(noise**2))
+    noise /= np.sqrt(np.mean(noise**2))
+    return noise
 
 
 def _echo(wave: np.ndarray, chain: Chain, rng: np.random.Generator) -> np.ndarray:
@@ -167,4 +170,6 @@ def _echo(wave: np.ndarray, chain: Chain, rng: np.random.Generator) -> np.ndarra
     impulse /= np.sqrt(np.sum(impulse**2))
     size = len(wave) + tail
     wet: np.ndarray = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(impulse, size), size)[: len(wave)]
-    return wave + chain.echo * wet * np.sqrt(np.mean(wave**2)) / max(1e-9, float(np.sqrt(np.mean(wet**2))))
+    wet *= chain.echo * np.sqrt(np.mean(wave**2)) / max(1e-9, float(np.sqrt(np.mean(wet**2))))
+    wet += wave
+    return wet

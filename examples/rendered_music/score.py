@@ -120,9 +120,9 @@ class Song:
         """Seconds before the clip starts: one bar."""
         return self.beats * 60 / self.tempo
 
-    def part(self, name: str, program: int, **settings: int) -> Part:
+    def part(self, name: str, program: int, *, volume: int = 100, pan: int = 64, reverb: int = 40, chorus: int = 0) -> Part:
         """Add a player; the name ``drums`` plays on the drum channel."""
-        self.parts[name] = Part(name, program, drums=name == "drums", **settings)
+        self.parts[name] = Part(name, program, volume, pan, reverb, chorus, drums=name == "drums")
         return self.parts[name]
 
     def bars(self) -> Iterator[tuple[int, float]]:
@@ -131,7 +131,7 @@ class Song:
             yield self.first_bar + index, float(index * self.beats)
 
     def midi(self, rng: np.random.Generator) -> bytes:
-        """The song as a standard MIDI file, with swing and human error."""
+        """Write the song as a standard MIDI file, with swing and human error."""
         file = mido.MidiFile(ticks_per_beat=TICKS_PER_BEAT)
         conductor = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(self.tempo))])
         file.tracks.append(conductor)
@@ -144,7 +144,7 @@ class Song:
         return buffer.getvalue()
 
     def swung(self, beat: float) -> float:
-        """The place of a written beat after swing."""
+        """Find the place of a written beat after swing."""
         pair = 2 * self.swing_unit
         whole, rest = divmod(beat, pair)
         half = rest / self.swing_unit
@@ -176,7 +176,7 @@ class Song:
         return track
 
     def _played(self, part: Part, rng: np.random.Generator) -> list[tuple[int, int, Note]]:
-        """Notes as played, as (start tick, end tick, note); a pitch struck again first ends."""
+        """Give the notes as played: (start tick, end tick, note); a pitch struck again first ends."""
         jitter = rng.normal(0, self.timing * self.tempo / 60, len(part.notes)).clip(-0.1, 0.1)
         touch = rng.normal(0, self.touch, len(part.notes))
         played: list[tuple[int, int, Note]] = []

@@ -1,7 +1,7 @@
 """Short solos on the eight instruments of Medley-Solos-DB: an unaccompanied line in the register and manner of each instrument.
 
-Piano adds a left hand or plays chords; the distorted guitar alternates riffs in fifths with lead lines and bends; the singer and the bowed and
-blown instruments have vibrato; reeds and voice scoop into their notes.
+Piano adds a left hand or plays chords; the distorted guitar has riffs in fifths, or lead lines with bends; the singer and the
+bowed and blown instruments have vibrato; reeds and voice scoop into their notes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ RHYTHMS = (
     "x---x---", "x-x-x-x-", "xxxxxxxx", "x-xxx-xx", "x-------", "x---xxxx", "xxx-x---", "x-x---xx", "x--xx--x", "xx-x-xx-",
 )  # fmt: skip
 FORMS = ("I IV V I", "I vi ii V", "i iv V i", "i bVI bVII i", "ii7 V7 Imaj7 VI7", "I V vi IV", "i bVII IV i")
+SCALE_CHOICES = {
+    "minor": ("minor", "harmonic minor", "dorian", "blues"),
+    "major": ("major", "major", "mixolydian", "major pentatonic"),
+}
 VIBRATO_STEP = 0.04  # seconds between two values of the bend
 
 
@@ -88,7 +92,7 @@ def _line(
 ) -> None:
     """One voice, in a random part of the register, detached or legato, soft or loud."""
     low = int(rng.integers(instrument.low, instrument.high - 15))
-    scale = pick(rng, ("minor", "harmonic minor", "dorian", "blues")) if minor else pick(rng, ("major", "major", "mixolydian", "major pentatonic"))
+    scale = pick(rng, SCALE_CHOICES["minor" if minor else "major"])
     step = 0.25 if song.tempo < 90 and chance(rng, 0.5) else 0.5
     rhythms = tuple(pattern * 2 for pattern in RHYTHMS) if step == 0.25 else RHYTHMS
     line = Melody(rng, scale_pitches(tonic, scale, low, low + 16), rhythms, step=step, leap=instrument.leap, order="abcb")
@@ -106,7 +110,7 @@ def _line(
 
 
 def _vibrato(song: Song, part: Part, start: float, duration: float, depth: float, rate: float) -> None:
-    """A sine in pitch that grows after the first 150 ms of a note."""
+    """Bend a note by a sine that grows after the first 150 ms."""
     seconds = duration * 60 / song.tempo
     times = np.arange(0.15, seconds, VIBRATO_STEP)
     growth = np.minimum(1.0, (times - 0.15) / 0.3)

@@ -53,6 +53,7 @@ class Chord:
 
     @property
     def pitch_classes(self) -> tuple[int, ...]:
+        """Pitch classes of its notes, 0 to 11, root first."""
         return tuple((self.root + interval) % 12 for interval in self.intervals)
 
     @property
@@ -80,24 +81,24 @@ def _parse(numeral: str, tonic: int) -> Chord:
 
 
 def nearest(pitch_class: int, target: int) -> int:
-    """The pitch of a pitch class closest to ``target``."""
+    """Find the pitch of a pitch class closest to ``target``."""
     return target + (pitch_class - target + 6) % 12 - 6
 
 
 def scale_pitches(tonic: int, scale: str, low: int, high: int) -> list[int]:
-    """All pitches of a scale from ``low`` to ``high``, ascending."""
+    """List the pitches of a scale from ``low`` to ``high``, ascending."""
     members = {(tonic + step) % 12 for step in SCALES[scale]}
     return [pitch for pitch in range(low, high + 1) if pitch % 12 in members]
 
 
 def chord_tones(chord: Chord, low: int, high: int) -> list[int]:
-    """All pitches of a chord from ``low`` to ``high``, ascending."""
+    """List the pitches of a chord from ``low`` to ``high``, ascending."""
     members = set(chord.pitch_classes)
     return [pitch for pitch in range(low, high + 1) if pitch % 12 in members]
 
 
 def voicing(chord: Chord, centre: int, *, size: int = 4, rootless: bool = False) -> list[int]:
-    """A close voicing around ``centre``: each chord tone at its nearest place, so that neighbouring chords lead smoothly."""
+    """Voice a chord closely around ``centre``: each tone at its nearest place, so that neighbouring chords lead smoothly."""
     classes: Sequence[int] = chord.pitch_classes
     if rootless and len(classes) > 3:
         classes = classes[1:]

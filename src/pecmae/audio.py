@@ -35,6 +35,9 @@ _WRITABLE = {  # extension → libsndfile's format and subtype
 }
 
 
+WRITABLE_EXTENSIONS = tuple(_WRITABLE)
+
+
 class Segment(NamedTuple):
     """A piece of a track.
 

@@ -1,6 +1,7 @@
 """Audio files on disk: opening them, reading them block by block, and saying what is wrong with the broken ones.
 
 Formats are libsndfile's. It keeps quiet about most damage, so this module compares what a file promises with what it gives.
+Its mp3 decoder writes notes of its own ("Xing stream size off …") to standard error; nothing here depends on them.
 """
 
 import os
@@ -30,6 +31,7 @@ _UNKNOWN_BYTES = 0x7FFF0000  # and programs that write WAV to a pipe put some su
 _SLACK_FRAMES = 64  # writers that count the header in a size are a few bytes off
 _MP3_SLACK_SECONDS = 0.15  # encoder delay and padding: not all count them
 _MP3_READ_AHEAD = 4096  # bytes that a decoder may have left unread before the end
+_COUNTED_MP3 = r"bitrate mode\s*: (variable|average)"  # libsndfile only knows that from the header that holds the count
 _STRETCH = 64
 _WIDE_FORMATS = ("RF64", "W64")  # sizes of 64 bits: none of them stands for "unknown"
 
@@ -137,7 +139,7 @@ class AudioFile:
         self._path = _checked_path(path)
         self._stretched: _StretchedFile | None = None
         self._file = _open(self._path, _system_path(self._path))
-        if self._file.format == "MP3":
+        if self._file.format == "MP3" and not re.search(_COUNTED_MP3, self._file.extra_info):
             self._replace_estimated_mp3()
         self.sampling_rate: int = self._file.samplerate
         self.expected_frames = self._expected_frames()

@@ -20,6 +20,7 @@ MEL_RESOLUTIONS = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # (n_fft, mel
 MAGNITUDE_FLOOR = 2e-5  # of a full-scale amplitude of 1: -94 dB
 CODEBOOK_DECAY = 0.99
 DEAD_FRACTION = 0.05  # of the mean usage, under which a code is replaced
+QUANTISER_START = 0.4  # share of the steps without quantiser: its commitment would hold features near the first, poor ones
 FEATURE_NOISE = 0.15  # largest standard deviation added to features of unit variance
 
 
@@ -159,14 +160,16 @@ class CodecObjective(nn.Module):
     def bottleneck(self, features: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
         """Features (B, F, T) as the decoder sees them, and the commitment loss."""
         batch, device = len(features), features.device
+        size = FEATURE_NOISE * torch.rand(batch, 1, 1, generator=context.generator, device=device)
+        noisy = features + size * torch.randn(features.shape, generator=context.generator, device=device)
+        if context.step < QUANTISER_START * context.steps:
+            return noisy, features.new_zeros(())
         sums = quantise_and_learn(self.model, features.detach(), context.generator)
         depth = torch.randint(len(sums), (batch,), generator=context.generator, device=device)
         quantised = sums[depth, torch.arange(batch, device=device)]
-        size = FEATURE_NOISE * torch.rand(batch, 1, 1, generator=context.generator, device=device)
-        noise = torch.randn(features.shape, generator=context.generator, device=device)
         continuous = torch.rand(batch, 1, 1, generator=context.generator, device=device) < 0.5
         straight_through = features + (quantised - features).detach()
-        return torch.where(continuous, features + size * noise, straight_through), F.mse_loss(features, sums[-1])
+        return torch.where(continuous, noisy, straight_through), F.mse_loss(features, sums[-1])
 
     def forward(self, wav: Tensor, context: StepContext) -> dict[str, Tensor]:
         """Losses of a batch of clips (B, samples)."""
@@ -174,14 +177,23 @@ class CodecObjective(nn.Module):
         with torch.autocast(wav.device.type, enabled=False):
             features = features.float()
             seen, commitment = self.bottleneck(features, context)
-            mean, deviation = features.mean((0, 2)), features.std((0, 2))
-            spread = mean.square().mean() + (deviation - 1).square().mean()
+            spread = _distance_from_unit(features)
         output = self.model.decoder(seen)[:, 0, : wav.shape[1]]
         with torch.autocast(wav.device.type, enabled=False):
             log_mel, mel = self.spectral(output.float(), wav)
             time = F.l1_loss(output.float(), wav) / (wav.abs().mean() + 1e-3)
-        loss = log_mel + mel + 0.1 * time + 0.05 * commitment + 0.1 * spread
+        loss = log_mel + mel + 0.2 * time + 0.02 * commitment + 0.1 * spread
         return {"loss": loss, "log_mel": log_mel, "mel": mel, "time": time, "commitment": commitment, "spread": spread}
+
+
+def _distance_from_unit(features: Tensor) -> Tensor:
+    """How far the channels of features (B, F, T) are from zero mean, unit variance and, weakly, no correlation."""
+    rows = features.transpose(1, 2).flatten(0, 1)  # (B·T, F)
+    mean = rows.mean(0)
+    covariance = (rows - mean).T @ (rows - mean) / len(rows)
+    variance = covariance.diagonal()
+    correlation = (covariance - torch.diag(variance)).square().sum() / len(mean)
+    return mean.square().mean() + ((variance + 1e-4).sqrt() - 1).square().mean() + 0.2 * correlation
 
 
 @torch.no_grad()
@@ -259,3 +271,32 @@ def reconstruction_report(model: EncodecModel, store: WaveformStore, count: int 
     indices = torch.cat([c.flatten(1) for c in codes], 1)
     used = [len(row.unique()) / model.config.codebook_size for row in indices]
     return {**{name: float(np.mean(values)) for name, values in sums.items()}, "codes_used": float(np.mean(used))}
+
+
+@torch.no_grad()
+def scale_initial_weights(model: EncodecModel, wav: Tensor) -> None:
+    """Scale random weights so that every convolution's output has unit variance on real audio, and the decoder's that of the audio.
+
+    With the usual initialisation a quiet signal shrinks at every layer, and the first thousand steps are spent on undoing that.
+
+    Parameters
+    ----------
+    model : EncodecModel
+        Freshly initialised; changed in place.
+    wav : Tensor
+        (B, samples).
+    """
+
+    def rescale(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        conv.bias.zero_()
+        output = output - output.mean((0, 2), keepdim=True)
+        wanted = wav.std() if conv is model.decoder.layers[-1].conv else 1.0
+        scale = wanted / output.std().clamp_min(1e-8)
+        conv.weight = conv.weight * scale
+        return conv._conv_forward(inputs[0], conv.weight, None) if isinstance(conv, nn.Conv1d) else output * scale
+
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    hooks = [conv.register_forward_hook(rescale) for conv in convolutions]
+    model.decoder(model.encoder(wav[:, None]))
+    for hook in hooks:
+        hook.remove()

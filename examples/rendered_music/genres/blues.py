@@ -1,11 +1,11 @@
-"""Blues: the twelve-bar form in dominant sevenths, a shuffle, a boogie bass, and a lead that calls and answers with blue notes."""
+"""Blues: twelve bars of dominant sevenths, a shuffle, a boogie bass, and a lead that calls and answers with blue notes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..patterns import CRASH, HAT, KICK, PEDAL_HAT, RIDE, SNARE, Melody, chance, drum_fill, pick, uniform
-from ..score import Part, Song
+from ..score import Song
 from ..theory import Chord, nearest, progression, scale_pitches, voicing
 
 FORMS = (
@@ -92,8 +92,8 @@ def _comping(song: Song, rng: np.random.Generator, chords: list[Chord], acoustic
         elif style == "organ":
             part.chord(start, 3.9, voicing(chord, 60), 70)
         else:
-            for beat in stabs:
-                part.chord(start + beat, 0.4, voicing(chord, 62), 76)
+            for onset in stabs:
+                part.chord(start + onset, 0.4, voicing(chord, 62), 76)
             if style == "piano":
                 part.chord(start, 0.9, (low - 12, low), 74)
 

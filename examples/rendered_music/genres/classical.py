@@ -1,6 +1,11 @@
-"""Classical: no drums; periods with half and full cadences, Alberti bass, four-part strings, two-voice counterpoint, a small orchestra."""
+"""Classical: no drums; periods with half and full cadences.
+
+Piano over an Alberti bass, a soloist with piano, four-part strings or winds, two-voice counterpoint, guitar, a small orchestra.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -43,16 +48,20 @@ def compose(rng: np.random.Generator, seconds: float) -> Song:
 
 
 def _dynamics(song: Song, index: int, beat: float, level: float) -> float:
-    """A phrase of eight bars swells to its sixth bar and falls."""
+    """Give the velocity at a beat: a phrase of eight bars swells to its sixth bar and falls."""
     place = (index % 8 + beat / song.beats) / 8
-    return level + 16 * np.sin(np.pi * min(1.0, place**1.2))
+    return level + 16 * math.sin(math.pi * min(1.0, place**1.2))
 
 
-def _play(song: Song, part: Part, line: Melody, chords: list[Chord], level: float = 74, legato: float = 0.97, shift: int = 0) -> None:
+def _play(
+    song: Song, part: Part, line: Melody, chords: list[Chord], level: float = 74, legato: float = 0.97, shift: int = 0
+) -> None:
     for index, start in song.bars():
         chord = chords[index % 16]
         if index % 8 == 7:  # the cadence: one long note on the chord
-            tone = min((p for p in line.pitches if p % 12 in chord.pitch_classes), key=lambda p: abs(p - line.pitches[line.place]))
+            tone = min(
+                (p for p in line.pitches if p % 12 in chord.pitch_classes), key=lambda p: abs(p - line.pitches[line.place])
+            )
             part.add(start, song.beats * 0.8, tone + shift, _dynamics(song, index, 0, level))
             continue
         for beat, length, pitch in line.bar(index, chord):
@@ -92,19 +101,25 @@ def _solo(song: Song, rng: np.random.Generator, chords: list[Chord], tonic: int,
     if style == "sonata":
         part = song.part("soloist", pick(rng, (40, 73, 42, 71, 68, 60, 41)), volume=int(rng.integers(90, 112)), reverb=70)
     low = {42: 48, 60: 50, 24: 62}.get(part.program, 65)
-    line = Melody(rng, scale_pitches(tonic, mode, low, low + 22), TUNES[song.beats], leap=2, order=pick(rng, ("abac", "abcd", "aabc")))
+    line = Melody(
+        rng, scale_pitches(tonic, mode, low, low + 22), TUNES[song.beats], leap=2, order=pick(rng, ("abac", "abcd", "aabc"))
+    )
     _play(song, part, line, chords, level=80)
 
 
 def _invention(song: Song, rng: np.random.Generator, chords: list[Chord], tonic: int, mode: str) -> None:
     """Two voices on a keyboard; the lower answers the motifs of the upper a bar later."""
     keys = song.part("keys", pick(rng, (6, 6, 0, 19)), volume=int(rng.integers(85, 105)), reverb=70)
-    fast = ("xxxxxxxx", "xxxxx-x-", "x-xxxxxx", "xx-xxxxx") if song.beats == 4 else ("xxxxxx", "x-xxxx", "xxxxx-")
+    fast: tuple[str, ...] = (
+        ("xxxxxxxx", "xxxxx-x-", "x-xxxxxx", "xx-xxxxx") if song.beats == 4 else ("xxxxxx", "x-xxxx", "xxxxx-")
+    )
     step = 0.25 if song.tempo < 95 else 0.5
     if step == 0.25:
         fast = tuple(rhythm * 2 for rhythm in fast)
     upper = Melody(rng, scale_pitches(tonic, mode, 64, 86), fast, step=step, leap=2, order="abac")
-    lower = Melody(rng, scale_pitches(tonic, mode, 41, 62), fast, step=step, leap=2, order="cbab" if chance(rng, 0.5) else "babc")
+    lower = Melody(
+        rng, scale_pitches(tonic, mode, 41, 62), fast, step=step, leap=2, order="cbab" if chance(rng, 0.5) else "babc"
+    )
     lower.motifs = dict(upper.motifs)
     _play(song, keys, upper, chords, level=80)
     _play(song, keys, lower, chords, level=74)
@@ -138,7 +153,12 @@ def _ensemble(song: Song, rng: np.random.Generator, chords: list[Chord], tonic: 
             beat += pulse
         root = nearest(chord.root, 43)
         bass.add(start, song.beats * 0.48, root, loud + 6)
-        bass.add(start + song.beats // 2, song.beats * 0.45, root if chance(rng, 0.5) else nearest(chord.pitch_classes[2], root), loud)
+        bass.add(
+            start + song.beats // 2,
+            song.beats * 0.45,
+            root if chance(rng, 0.5) else nearest(chord.pitch_classes[2], root),
+            loud,
+        )
     if style == "orchestra":
         _orchestra(song, rng, chords)
 
@@ -149,5 +169,5 @@ def _orchestra(song: Song, rng: np.random.Generator, chords: list[Chord]) -> Non
     for index, start in song.bars():
         chord = chords[index % 16]
         horns.chord(start, song.beats * 0.9, voicing(chord, 55)[:3], _dynamics(song, index, 0, 58))
-        if index % 8 >= 6 or index % 4 == 0 and chance(rng, 0.4):
+        if index % 8 >= 6 or (index % 4 == 0 and chance(rng, 0.4)):
             timpani.add(start, 0.9, nearest(chord.root, 43), 84)

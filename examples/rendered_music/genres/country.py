@@ -1,4 +1,4 @@
-"""Country: train beat or two-step, root and fifth in the bass, boom-chick guitar, fiddle, banjo rolls and sliding steel; at times a waltz."""
+"""Country: train beat, two-step or waltz; root and fifth in the bass, boom-chick guitar, fiddle, banjo rolls, sliding steel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def compose(rng: np.random.Generator, seconds: float) -> Song:
     swing = uniform(rng, 0.5, 0.64) if chance(rng, 0.5) else 0.5
     song = Song(
         rng, tempo=uniform(rng, 86, 140) if waltz else uniform(rng, 88, 152), seconds=seconds, beats=3 if waltz else 4,
-        swing=swing, timing=0.009, touch=8, room=uniform(rng, 0.15, 0.5), wet=uniform(rng, 0.15, 0.5), balance={"drums": 4, "steel": 4},
+        swing=swing, timing=0.009, touch=8, room=uniform(rng, 0.15, 0.5), wet=uniform(rng, 0.15, 0.5),
+        balance={"drums": 4, "steel": 4},
     )  # fmt: skip
     tonic = pick(rng, (7, 2, 9, 0, 4, 5, 10))
     chords = progression(pick(rng, FORMS), tonic)
@@ -91,7 +92,7 @@ def _guitar(song: Song, rng: np.random.Generator, chords: list[Chord], electric:
             if picked:  # Travis picking: thumb on the beats, fingers between
                 part.add(start + beat, 0.9, low if beat % 2 == 0 else low + 7, 84)
                 part.add(start + beat + 0.5, 0.8, shape[(beat + 1) % len(shape)] + 12 * (beat % 2), 80)
-            elif beat % 2 == 0 and song.beats == 4 or beat == 0:
+            elif (beat % 2 == 0 and song.beats == 4) or beat == 0:
                 part.add(start + beat, 0.8, low, 82)
             else:
                 part.chord(start + beat, 0.5, shape, 84, strum=0.02)

@@ -5,8 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from ..patterns import (
-    CLAP, CONGA_HIGH, CONGA_LOW, CONGA_MUTE, CRASH, HAT, KICK, OPEN_HAT, SNARE, TAMBOURINE,
-    Melody, chance, drum_fill, pick, uniform,
+    CLAP,
+    CONGA_HIGH,
+    CONGA_LOW,
+    CONGA_MUTE,
+    CRASH,
+    HAT,
+    KICK,
+    OPEN_HAT,
+    SNARE,
+    TAMBOURINE,
+    Melody,
+    chance,
+    drum_fill,
+    pick,
+    uniform,
 )  # fmt: skip
 from ..score import Song
 from ..theory import SCALES, Chord, nearest, progression, scale_pitches, voicing
@@ -84,7 +97,9 @@ def _bass(song: Song, rng: np.random.Generator, chords: list[Chord]) -> None:
 
 
 def _guitar(song: Song, rng: np.random.Generator, chords: list[Chord]) -> None:
-    part = song.part("guitar", pick(rng, (27, 27, 28)), volume=int(rng.integers(65, 95)), pan=int(rng.integers(20, 50)), chorus=30)
+    part = song.part(
+        "guitar", pick(rng, (27, 27, 28)), volume=int(rng.integers(65, 95)), pan=int(rng.integers(20, 50)), chorus=30
+    )
     pattern = pick(rng, ("x.oxx.ox.xo.x.oo", "..x...x...x...xx", "xoxxoxxoxoxxoxxo", "x..x..x..x..x.x."))
     for index, start in song.bars():
         shape = voicing(chords[index % len(chords)], 66)[:3]

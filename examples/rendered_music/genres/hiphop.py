@@ -1,4 +1,4 @@
-"""Hip hop: boom-bap at 80 to 105, swung sixteenths, sub bass, a short sampled loop that recurs, a spoken rhythm or none above it."""
+"""Hip hop: boom-bap at 78 to 106, swung sixteenths, sub bass, a short loop that recurs, at times a spoken rhythm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def compose(rng: np.random.Generator, seconds: float) -> Song:
     """Compose a hip hop beat."""
     song = Song(
         rng, tempo=uniform(rng, 78, 106), seconds=seconds, swing=uniform(rng, 0.5, 0.62), swing_unit=0.25,
-        timing=0.004, touch=5, room=uniform(rng, 0.05, 0.4), wet=uniform(rng, 0.05, 0.35), balance={"drums": -2, "loop": 2, "voice": 8},
+        timing=0.004, touch=5, room=uniform(rng, 0.05, 0.4), wet=uniform(rng, 0.05, 0.35),
+        balance={"drums": -2, "loop": 2, "voice": 8},
     )  # fmt: skip
     tonic = int(rng.integers(12))
     chords = progression(pick(rng, FORMS), tonic)

@@ -1,4 +1,4 @@
-"""Jazz: swing ride, walking bass, ii-V-I, rootless comping and an improvised line of eighths; at times a ballad or a bossa nova."""
+"""Jazz: swing ride, walking bass, ii-V-I, rootless comping, an improvised line of eighths; at times a ballad or bossa nova."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _drums(song: Song, rng: np.random.Generator, style: str) -> None:
         part.grid(start, "oooo", KICK, 70, step=1)
         for half in range(8):
             if chance(rng, busy * 0.5):
-                part.add(start + half * 0.5, 0.3, SNARE, rng.integers(35, 75))
+                part.add(start + half * 0.5, 0.3, SNARE, int(rng.integers(35, 75)))
 
 
 def _bass(song: Song, rng: np.random.Generator, chords: list[Chord], style: str) -> None:
@@ -70,8 +70,8 @@ def _bass(song: Song, rng: np.random.Generator, chords: list[Chord], style: str)
         else:
             root = nearest(chord.root, 38)
             onsets = ((0, 1.4, 0), (1.5, 0.5, 7), (2, 1.4, 7), (3.5, 0.5, 0))
-            for beat, length, step in onsets if style == "bossa" else onsets[::2]:
-                part.add(start + beat, length, root + step, 84)
+            for onset, length, step in onsets if style == "bossa" else onsets[::2]:
+                part.add(start + onset, length, root + step, 84)
 
 
 def _comping(song: Song, rng: np.random.Generator, chords: list[Chord], style: str) -> None:
@@ -91,7 +91,7 @@ def _comping(song: Song, rng: np.random.Generator, chords: list[Chord], style: s
                 part.chord(start + beat, 0.5, shape, 60)
         elif chance(rng, density):
             for beat in pick(rng, STABS):
-                part.chord(start + beat, pick(rng, (0.3, 0.45, 1.2)), shape, rng.integers(60, 82))
+                part.chord(start + beat, pick(rng, (0.3, 0.45, 1.2)), shape, int(rng.integers(60, 82)))
 
 
 def _solo(song: Song, rng: np.random.Generator, chords: list[Chord], style: str) -> None:
@@ -119,8 +119,8 @@ def _solo(song: Song, rng: np.random.Generator, chords: list[Chord], style: str)
             if not chance(rng, 0.08):
                 part.add(start + position, min(length, 4 - position) * 0.95, pitch, 88 + 10 * (position % 1 != 0))
             position += length
-        song_end_breath = chance(rng, 0.1)
-        direction = -direction if song_end_breath else direction
+        if chance(rng, 0.1):
+            direction = -direction
 
 
 def _scale(chord: Chord) -> str:

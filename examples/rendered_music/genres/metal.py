@@ -1,12 +1,12 @@
-"""Metal: palm-muted low fifths in two walls of distortion, double kick, minor and phrygian riffs, no ornament in the harmony."""
+"""Metal: palm-muted low fifths in two walls of distortion, double kick, minor and phrygian riffs, fast or harmonised leads."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..patterns import CRASH, HAT, KICK, RIDE, SNARE, Melody, chance, drum_fill, pick, uniform
+from ..patterns import CRASH, HAT, KICK, RIDE, SNARE, chance, drum_fill, pick, rhythm, uniform
 from ..score import Part, Song
-from ..theory import nearest, scale_pitches
+from ..theory import scale_pitches
 
 # Sixteenths of a bar: ``m`` muted low string, ``X`` power chord of the riff, ``-`` held, ``.`` rest.
 RIFFS = (
@@ -98,7 +98,7 @@ def _strike(parts: tuple[Part, Part], beat: float, length: float, pitches: tuple
 
 
 def _lead(song: Song, rng: np.random.Generator, tonic: int, scale: str, moves: tuple[tuple[int, ...], ...]) -> None:
-    """A fast solo or a slow harmonised line in one section of the form."""
+    """Play a fast solo or a slow harmonised line in one section of the form."""
     if chance(rng, 0.3):
         return
     part = song.part("lead", pick(rng, (30, 29, 30)), volume=int(rng.integers(88, 108)), reverb=60)
@@ -110,16 +110,12 @@ def _lead(song: Song, rng: np.random.Generator, tonic: int, scale: str, moves: t
     for index, start in song.bars():
         if _section(index) not in sections:
             continue
-        for beat, length in ((i * 0.25, line[index % 4]) for i in range(16)):
-            mark = length[round(beat * 4)]
-            if mark != "x":
-                continue
+        for onset, duration in rhythm(line[index % 4], 0.25):
             if chance(rng, 0.2) or not 2 <= place + direction < len(pitches) - 2:
                 direction = -1 if place > len(pitches) // 2 else 1
             place = min(len(pitches) - 3, max(0, place + direction * pick(rng, (1, 1, 2))))
-            held = len(length[round(beat * 4) + 1 :]) - len(length[round(beat * 4) + 1 :].lstrip("-"))
-            part.add(start + beat, 0.24 + held * 0.25, pitches[place], 102)
+            part.add(start + onset, duration - 0.01, pitches[place], 102)
             if harmonised:
-                part.add(start + beat, 0.24 + held * 0.25, pitches[place + 2], 94)
-            if held >= 3 and not harmonised:
-                part.slide(start + beat, -2.0, 0.3)
+                part.add(start + onset, duration - 0.01, pitches[place + 2], 94)
+            elif duration >= 1:
+                part.slide(start + onset, -2.0, 0.3)

@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..patterns import CLAP, CRASH, HAT, KICK, OPEN_HAT, SHAKER, SNARE, SNARE2, TAMBOURINE, Melody, chance, drum_fill, pick, uniform
+from ..patterns import (
+    CLAP,
+    CRASH,
+    HAT,
+    KICK,
+    OPEN_HAT,
+    SHAKER,
+    SNARE,
+    SNARE2,
+    TAMBOURINE,
+    Melody,
+    chance,
+    drum_fill,
+    pick,
+    uniform,
+)
 from ..score import Song
 from ..theory import Chord, progression, scale_pitches, voicing
 
 FORMS = (
-    "I V vi IV", "vi IV I V", "I vi IV V", "IV V vi I", "I iii IV V", "IV I V vi", "I IV vi V", "vi V IV V", "Imaj7 vi7 ii7 Vsus4",
+    "I V vi IV", "vi IV I V", "I vi IV V", "IV V vi I", "I iii IV V", "IV I V vi", "I IV vi V",
+    "vi V IV V", "Imaj7 vi7 ii7 Vsus4",
 )  # fmt: skip
 TUNES = ("xxx-x-x-", "x-xxx---", ".xxxx-x-", "x--x--x-", "xx-xx-x-", "..xxx-x-", "x---x---", "xxxxx---")
 HOOKS = ("x-x-x--x--x-x---", "xxx.xxx.x-x-x---", "x--x--x-x--x--x-", "x---x--xx---x---", "xx.xx.xxx-x-x-x-")
+ONSETS: tuple[tuple[float, ...], ...] = (
+    (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5),
+    (0, 1, 2, 3),
+    (0, 1.5, 3),
+    (0, 0.75, 1.5, 2.25, 3, 3.5),
+    (0.5, 1.5, 2.5, 3.5),
+    (0, 1, 1.5, 2.5, 3),
+)
 KICKS = ("x...x...x...x...", "x.....x.x.......", "x......xx.x.....", "x.....x...x.....", "x..x..x.x.......")
 
 
@@ -76,10 +100,7 @@ def _pad(song: Song, rng: np.random.Generator, chords: list[Chord]) -> None:
 def _rhythm(song: Song, rng: np.random.Generator, chords: list[Chord]) -> None:
     program = pick(rng, (0, 1, 4, 5, 25, 27, 62, 81, 2))
     part = song.part("rhythm", program, volume=int(rng.integers(70, 95)), pan=int(rng.integers(30, 60)), chorus=20)
-    onsets = pick(
-        rng,
-        ([h * 0.5 for h in range(8)], [0, 1, 2, 3], [0, 1.5, 3], [0, 0.75, 1.5, 2.25, 3, 3.5], [0.5, 1.5, 2.5, 3.5], [0, 1, 1.5, 2.5, 3]),
-    )  # fmt: skip
+    onsets = pick(rng, ONSETS)
     for index, start in song.bars():
         for beat in onsets:
             part.chord(start + beat, 0.42, voicing(chords[index % 4], 62), 78, strum=0.02 if program == 25 else 0)
@@ -99,11 +120,13 @@ def _arpeggio(song: Song, rng: np.random.Generator, chords: list[Chord]) -> None
 
 
 def _tune(song: Song, rng: np.random.Generator, chords: list[Chord], tonic: int) -> None:
-    """The verse low and wordy, the chorus higher with its hook."""
+    """Sing: the verse low and wordy, the chorus higher with its hook."""
     singer = pick(rng, (53, 54, 85, 52, 80, 81, 87, 82, 73))
     part = song.part("singer", singer, volume=int(rng.integers(90, 115)), reverb=65, chorus=20)
     verse = Melody(rng, scale_pitches(tonic, "major", 57, 72), TUNES, order=pick(rng, ("abac", "aaab", "abab")))
-    hook = Melody(rng, scale_pitches(tonic, "major pentatonic", 63, 79), HOOKS, step=0.25, order=pick(rng, ("aaab", "abab", "abac")))
+    hook = Melody(
+        rng, scale_pitches(tonic, "major pentatonic", 63, 79), HOOKS, step=0.25, order=pick(rng, ("aaab", "abab", "abac"))
+    )
     for index, start in song.bars():
         line = hook if (index // 8) % 2 else verse
         for beat, length, pitch in line.bar(index, chords[index % 4]):

@@ -1,7 +1,7 @@
 """Reggae: the one drop, an off-beat skank, the organ's bubble and a melodic bass.
 
-Counted slowly (59 to 86 beats a minute): kick and stick drop together on beats two and four, the kick never on one; the skank falls
-between the beats.
+Counted slowly (59 to 86 beats a minute): kick and stick drop together on beats two and four, the kick never on one; the skank
+falls between the beats.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def compose(rng: np.random.Generator, seconds: float) -> Song:
     """Compose a reggae track."""
     song = Song(
         rng, tempo=uniform(rng, 118, 172) / 2, seconds=seconds, swing=uniform(rng, 0.5, 0.62), swing_unit=0.25,
-        timing=0.008, touch=6, room=uniform(rng, 0.3, 0.8), wet=uniform(rng, 0.2, 0.7), balance={"drums": 4, "skank": -2, "lead": 4, "organ": 4},
+        timing=0.008, touch=6, room=uniform(rng, 0.3, 0.8), wet=uniform(rng, 0.2, 0.7),
+        balance={"drums": 4, "skank": -2, "lead": 4, "organ": 4},
     )  # fmt: skip
     tonic = int(rng.integers(12))
     mode, form = pick(rng, FORMS)

@@ -1,4 +1,4 @@
-"""Rock: a backbeat, power chords and pentatonic riffs on overdriven guitars, a picked bass in eighths; at times acoustic or with organ."""
+"""Rock: a backbeat, power chords and pentatonic riffs on overdriven guitars, a picked bass in eighths; at times softer."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _keys(song: Song, rng: np.random.Generator, chords: list[Chord]) -> None:
 
 
 def _lead(song: Song, rng: np.random.Generator, chords: list[Chord], tonic: int, minor: bool) -> None:
-    """A sung line in the verse (on a soft lead sound), a guitar solo in some choruses."""
+    """Sing a line in the verse (on a soft lead sound); play a guitar solo in some choruses."""
     singer = song.part("singer", pick(rng, (53, 54, 85, 27, 29)), volume=int(rng.integers(80, 105)), reverb=60)
     solo = song.part("solo", pick(rng, (29, 30, 29)), volume=int(rng.integers(85, 108)), pan=70, reverb=60)
     scale = "minor pentatonic" if minor else "major pentatonic"

@@ -1,0 +1,259 @@
+"""The console: each command does what the Python interface does, for people and for programs.
+
+Exit status: 0 all well, 1 something failed (it is named, the rest is done), 2 wrong usage, 130 interrupted.
+Nothing heavy is imported before a command needs it: `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pecmae import cli_support, console
+from pecmae.errors import PecmaeError
+
+app = typer.Typer(
+    help="Classify audio by prototypes you can listen to.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
+    ),
+]
+Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
+Dtype = Annotated[str | None, typer.Option(metavar="T", help="float32, bfloat16 or float16 (default: float32)")]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Segments that are encoded together.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console and exit; every error that a user can cause is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with console.audio_warnings_as_lines():
+            app(args=arguments, prog_name="pecmae")
+    except SystemExit as error:
+        if error.code == 130:
+            console.say("interrupted")
+        raise
+    except (PecmaeError, OSError) as error:
+        console.say(console.sentence(error), "error")
+        sys.exit(1)
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        console.say("there is not enough memory; use a smaller --batch-size, or --device cpu.", "error")
+        sys.exit(1)
+    raise AssertionError("the application always exits")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pecmae import __version__
+
+        print(f"pecmae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def classify(
+    paths: Paths,
+    model: Model = None,
+    top: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Classes to show of each file (default: 3, or all in JSON and CSV)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with one object a file.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row a file.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write here instead; .json and .csv choose the format."),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = 16,
+) -> None:
+    """Label audio files.
+
+    Scores lie between 0 and 1, durations are in seconds. Files that fail are named, and the others are done.
+    """
+    layout = _layout(as_json, as_csv, output)
+    files, rows = cli_support.find(paths)
+    labels: Sequence[str] = ()
+    interrupted = False
+    if files:
+        classifier = cli_support.load_model(model, device, dtype)
+        labels = classifier.labels
+
+        def work(path: Path) -> dict[str, Any]:
+            prediction = classifier.predict(path, batch_size=batch_size)
+            assert not isinstance(prediction, list)
+            return prediction.to_dict()
+
+        done, interrupted = cli_support.each(files, "classifying", work)
+        rows += done
+    if rows:
+        console.deliver(console.render_results(rows, labels, layout, top), output)
+    _exit(rows, interrupted)
+
+
+@app.command()
+def sonify(
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", "-c", metavar="NAME", help="A class; may be repeated (default: all)")
+    ] = None,
+    prototype: Annotated[
+        int | None, typer.Option(metavar="K", min=0, help="One prototype of each class, counted from 0 (default: all)")
+    ] = None,
+    model: Model = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="An audio file for one prototype, a folder for several (default: CLASS-K.wav in this folder)",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Make prototypes audible: one sound file for each.
+
+    Prints the files written; existing ones are replaced.
+    """
+    sounds = cli_support.load_model(model, device, dtype)
+    names = list(dict.fromkeys(classes or sounds.labels))
+    try:
+        count = len(sounds.prototype_indices(names, prototype))
+    except ValueError as error:
+        cli_support.refuse(str(error))
+    targets = cli_support.sound_files(names, sounds.labels, prototype, count // len(names), output)
+    from pecmae.audio import write_audio
+
+    written: list[Path] = []
+    try:
+        with console.progress_bar("sonifying", len(names)) as advance:
+            for name, paths in zip(names, targets, strict=True):
+                audio = sounds.sonify(name, prototype=prototype, seed=seed, num_inference_steps=steps, guidance_scale=guidance)
+                for path, samples in zip(paths, audio, strict=True):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_audio(path, samples, sounds.sampling_rate)
+                    written.append(path)
+                advance()
+    finally:
+        console.deliver("".join(f"{path}\n" for path in written), None)
+
+
+@app.command()
+def embed(
+    paths: Paths,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the .safetensors files; made.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="M",
+            help="Directory, Hub id, or an autoencoder's name (default: the embedded pecmae-mini)",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = 16,
+) -> None:
+    """Save the embeddings of audio files.
+
+    Each file FOLDER/a/b.mp3 gives DIR/a/b.mp3.safetensors with z (segments, width), offsets (in samples), and as metadata
+    path, sampling_rate (Hz), segment_seconds and duration (s).
+    """
+    if output.exists() and not output.is_dir():
+        cli_support.refuse(f"{output}: this is a file; give a folder for --output.")
+    files, rows = cli_support.find(paths)
+    interrupted = False
+    if files:
+        autoencoder = cli_support.load_autoencoder(model, device, dtype)
+        targets = cli_support.mirrored(files, paths, output)
+
+        def work(path: Path) -> dict[str, Any]:
+            return cli_support.embed_file(autoencoder, path, targets[path], batch_size)
+
+        done, interrupted = cli_support.each(files, "embedding", work)
+        rows += done
+        console.say(f"embedded {sum('error' not in row for row in rows)} of {len(rows)} files into {output}")
+    _exit(rows, interrupted)
+
+
+@app.command()
+def convert(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The published weights.pt.")],
+    config: Annotated[Path, typer.Option(metavar="CONFIG_GIN", help="The config.gin beside it.")],
+    codec: Annotated[Path, typer.Option(metavar="CODEC", help="The EnCodec weights: .th, .safetensors or their folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the converted model; made.")],
+) -> None:
+    """Convert a published autoencoder into a model directory."""
+    for path in (weights, config, codec):
+        if not path.exists():
+            cli_support.refuse(f"{path}: no such file; check the path.")
+    if output.exists() and not output.is_dir():
+        cli_support.refuse(f"{output}: this is a file; give a folder for --output.")
+    with console.spinner(f"converting {weights}"):
+        from pecmae.checkpoints import convert_autoencoder_files
+
+        convert_autoencoder_files(weights, config, codec).save_pretrained(output)
+    console.deliver(f"{output}\n", None)
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+    """List what can be loaded by name."""
+    rows = cli_support.zoo_rows()
+    console.deliver(console.as_json(rows) if as_json else console.render_zoo(rows), None)
+
+
+def _exit(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
+    failed = sum("error" in row for row in rows)
+    if interrupted:
+        raise typer.Exit(130)
+    if failed:
+        console.say(f"{failed} of {len(rows)} failed")
+        raise typer.Exit(1)
+
+
+def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
+    if as_json and as_csv:
+        cli_support.refuse("--json and --csv exclude each other; choose one.")
+    if output is not None:
+        if output.is_dir():
+            cli_support.refuse(f"{output}: this is a folder; give a file for --output.")
+        if not output.parent.is_dir():
+            cli_support.refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
+        as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
+        as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
+    return "json" if as_json else "csv" if as_csv else "table"

@@ -1,0 +1,214 @@
+"""What the commands share: finding files, loading models, working through a list, and naming what is written."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from pecmae import console
+from pecmae.errors import PecmaeError
+
+if TYPE_CHECKING:
+    from pecmae.autoencoder import Autoencoder
+    from pecmae.model import PECMAE
+    from pecmae.zoo import ZooEntry
+
+
+def refuse(text: str) -> NoReturn:
+    """End with the status of wrong usage and one line."""
+    console.say(text, "error")
+    raise typer.Exit(2)
+
+
+def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Return the files of all paths, and a row for each path that matches nothing."""
+    from pecmae.audio import find_audio_files
+
+    found: list[Path] = []
+    missing: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            found += find_audio_files([path])
+        except FileNotFoundError as error:
+            missing.append(_failure(path, error))
+    return (find_audio_files(found) if found else []), missing
+
+
+def _failure(path: str | Path, error: BaseException) -> dict[str, Any]:
+    text = console.sentence(error)
+    console.say(text, "error")
+    return {"path": str(path), "error": text}
+
+
+def each(files: Sequence[Path], verb: str, work: Callable[[Path], dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    """Return a row for each file, and whether the user stopped it; what is done by then is kept."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with console.progress_bar(verb, len(files)) as advance:
+            for path in files:
+                try:
+                    rows.append({"path": str(path), **work(path)})
+                except (PecmaeError, OSError) as error:
+                    rows.append(_failure(path, error))
+                advance()
+    except KeyboardInterrupt:
+        return rows, True
+    return rows, False
+
+
+def _check_precision(device: str | None, dtype: str | None) -> None:
+    from pecmae.autoencoder import pick_device, pick_dtype
+
+    try:
+        pick_device(device), pick_dtype(dtype)
+    except ValueError as error:
+        refuse(str(error))
+
+
+def load_model(name: str | None, device: str | None, dtype: str | None) -> "PECMAE":
+    """Load a model to classify and sonify with: a directory, a Hub id, or the embedded one."""
+    with console.spinner(f"loading {name or 'pecmae-mini'}"):
+        _check_precision(device, dtype)
+        from pecmae.model import PECMAE
+
+        return PECMAE.from_pretrained(name, device=device, dtype=dtype)
+
+
+def load_autoencoder(name: str | None, device: str | None, dtype: str | None) -> "Autoencoder":
+    """Load an autoencoder by name, directory or Hub id, or the one of a model."""
+    with console.spinner(f"loading {name or 'pecmae-mini'}"):
+        _check_precision(device, dtype)
+        from pecmae.autoencoder import MODEL_TYPE, Autoencoder
+        from pecmae.configuration import FORMAT_VERSION
+        from pecmae.hub import resolve_model
+        from pecmae.model import PECMAE
+        from pecmae.storage import read_json_config
+        from pecmae.zoo import find_entry
+
+        entry = find_entry(name) if name else None
+        if entry and entry.kind == "autoencoder":
+            return Autoencoder.from_pretrained(name, device=device, dtype=dtype)
+        directory = resolve_model(name)
+        if read_json_config(directory / "config.json", format_version=FORMAT_VERSION).get("model_type") == MODEL_TYPE:
+            return Autoencoder.from_pretrained(directory, device=device, dtype=dtype)
+        return PECMAE.from_pretrained(directory, device=device, dtype=dtype).autoencoder
+
+
+def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size: int) -> dict[str, Any]:
+    """Write a file's embeddings beside where they came from, as a safetensors file that appears whole or not at all."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from pecmae.embedding import embed_track
+
+    track = embed_track(autoencoder, path, batch_size=batch_size)
+    metadata = {
+        "path": str(path).encode("utf-8", "backslashreplace").decode(),
+        "sampling_rate": str(track.sampling_rate),
+        "segment_seconds": str(autoencoder.config.segment_seconds),
+        "duration": str(track.duration),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        save_file({"z": track.z.numpy(), "offsets": np.asarray(track.offsets, np.int64)}, temporary, metadata)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"output": str(target)}
+
+
+def mirrored(files: Sequence[Path], paths: Sequence[str], output: Path) -> dict[Path, Path]:
+    """Return where each file's embeddings go: its place below the folder that was named, below `output`.
+
+    Where two files would meet, the folder that all files share takes the part of the folders named.
+    """
+    roots = [Path(path) for path in paths if Path(path).is_dir()]
+    relative = {file: _below(file, roots) for file in files}
+    if len(set(relative.values())) < len(files):
+        shared = Path(os.path.commonpath([_absolute(file).parent for file in files]))
+        relative = {file: _absolute(file).relative_to(shared) for file in files}
+    return {file: output / place.with_name(f"{place.name}.safetensors") for file, place in relative.items()}
+
+
+def _below(file: Path, roots: Sequence[Path]) -> Path:
+    for root in roots:
+        if _absolute(file).is_relative_to(_absolute(root)):
+            return _absolute(file).relative_to(_absolute(root))
+    return Path(file.name)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
+
+
+def sound_files(
+    names: Sequence[str], labels: Sequence[str], prototype: int | None, per_class: int, output: Path | None
+) -> list[list[Path]]:
+    """Return the file of each prototype, class by class; what cannot be written is refused before anything is made."""
+    from pecmae.audio import AUDIO_EXTENSIONS, WRITABLE_EXTENSIONS
+
+    numbers = range(per_class) if prototype is None else (prototype,)
+    stems = _file_stems(labels)
+    suffix = output.suffix.lower() if output is not None and not output.is_dir() else ""
+    if output is not None and suffix in AUDIO_EXTENSIONS:
+        if len(names) * len(numbers) > 1:
+            refuse(f"{output}: this is one file for {len(names) * len(numbers)} prototypes; give a folder, or --prototype.")
+        if suffix not in WRITABLE_EXTENSIONS:
+            refuse(f"{output}: {suffix} cannot be written; use one of {', '.join(WRITABLE_EXTENSIONS)}.")
+        return [[output]]
+    if output is not None and output.exists() and not output.is_dir():
+        refuse(f"{output}: this is a file; give a folder or a name that ends in .wav.")
+    folder = output or Path()
+    return [[folder / f"{stems[name]}-{number}.wav" for number in numbers] for name in names]
+
+
+def _file_stems(labels: Sequence[str]) -> dict[str, str]:
+    """File names of classes: what a file system may not take becomes an underscore; equal names get a number."""
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for index, label in enumerate(labels):
+        stem = re.sub(r"[^\w.+-]+", "_", label).strip("._") or f"class_{index}"
+        stems[label] = f"{stem}_{index}" if stem.lower() in taken else stem
+        taken.add(stems[label].lower())
+    return stems
+
+
+def zoo_rows() -> list[dict[str, Any]]:
+    """Return what can be loaded by name, with whether it is here already."""
+    from pecmae.zoo import ZOO, embedded_directory
+
+    rows = []
+    for entry in ZOO.values():
+        if entry.source == "embedded":
+            state = "embedded" if (embedded_directory() / "config.json").is_file() else "missing"
+        elif entry.source == "published":
+            state = "cached" if _is_cached(entry) else "download"
+        else:
+            state = "not published"
+        rows.append(
+            {
+                "name": entry.name,
+                "kind": entry.kind,
+                "state": state,
+                "segment_seconds": entry.segment_seconds,
+                "labels": list(entry.labels),
+                "license": entry.license,
+                "description": entry.description,
+            }
+        )
+    return rows
+
+
+def _is_cached(entry: "ZooEntry") -> bool:
+    """Whether an autoencoder would load without a network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from pecmae.hub import CODEC_FILES
+
+    wanted = [(entry.repo_id, name) for name in (entry.weights_file, entry.config_file)]
+    wanted += [(entry.codec_repo_id, name) for name in CODEC_FILES]
+    return all(repo and name and isinstance(try_to_load_from_cache(repo, name), str) for repo, name in wanted)
