@@ -28,7 +28,7 @@ PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
     "mini": (
         codec_config(num_filters=16, hidden_size=64, upsampling_ratios=(4, 4, 5, 8), num_codebooks=8, codebook_size=512),
         TrainingSettings(
-            steps=5200, batch_size=8, learning_rate=6e-4, warmup_steps=50, final_fraction=0.02, betas=(0.8, 0.99),
+            steps=3300, batch_size=8, learning_rate=6e-4, warmup_steps=50, final_fraction=0.02, betas=(0.8, 0.99),
             max_grad_norm=1.0, mixed_precision="bf16", checkpoint_every=250,
         ),
     ),

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import PARITY, published_checkpoints
 from safetensors.torch import load_file
 from torch import Tensor
 
 from pecmae import Autoencoder, VDiffusionScheduler
 from pecmae.checkpoints import convert_autoencoder, convert_prototype_head
 from pecmae.prototypes import head_loss
+from published import PARITY, published_checkpoints
 
 DATA = Path(__file__).parent / "data"
 FRAME_STRIDE, SAMPLE_STRIDE = 12, 40

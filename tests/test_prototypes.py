@@ -16,7 +16,9 @@ from pecmae.prototypes import (
 
 
 def config(**changes) -> PrototypeHeadConfig:
-    return PrototypeHeadConfig(**{"embedding_dim": 6, "num_classes": 3, "prototypes_per_class": 2, "adaptor_dim": 16, **changes})
+    return PrototypeHeadConfig(
+        **{"embedding_dim": 6, "num_classes": 3, "prototypes_per_class": 2, "adaptor_dim": 16, **changes}
+    )
 
 
 @pytest.fixture

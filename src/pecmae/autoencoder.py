@@ -19,10 +19,10 @@ from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_
 from pecmae.denoiser import Denoiser
 from pecmae.encodecmae import EncodecMAE
 from pecmae.errors import ConfigError
-from pecmae.summarizer import Summarizer
-from pecmae.transformer import SinusoidalPosition
 from pecmae.hub import PublishedAutoencoder, resolve_autoencoder
 from pecmae.storage import read_json_config, save_directory_atomically
+from pecmae.summarizer import Summarizer
+from pecmae.transformer import SinusoidalPosition
 from pecmae.weights import load_into, save_weights
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             if guided:
                 v_conditional, v_unconditional = v.chunk(2)
                 v = v_unconditional + scale * (v_conditional - v_unconditional)
-            x = scheduler.step(v, sigma, x).prev_sample
+            x, _ = scheduler.step(v, sigma, x, return_dict=False)
         return x.to(self.dtype)
 
     def decode(self, z: Tensor, **options: Any) -> Tensor:
@@ -325,9 +325,9 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
         It is none of them.
     """
     by_name = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    picked = by_name.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    if picked is None:
+    if dtype is None:
         return torch.float32
+    picked = by_name.get(dtype) if isinstance(dtype, str) else dtype
     if picked not in by_name.values():
         raise ValueError(f"dtype={str(dtype)!r} is not known; choose one of {', '.join(by_name)}.")
     return picked

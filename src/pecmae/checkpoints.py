@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,9 @@ MODULES = {
 }
 CODEC_IN_AUTOENCODER = "encoder.encodecmae_model.wav_encoder.model."
 # Of the pre-training; inference does without.
-UNUSED_PREFIXES = tuple(f"encoder.encodecmae_model.{name}." for name in ("target_encoder", "decoder", "decoder_projector", "head"))
+UNUSED_PREFIXES = tuple(
+    f"encoder.encodecmae_model.{name}." for name in ("target_encoder", "decoder", "decoder_projector", "head")
+)
 
 CODEC_RENAMES = (
     (r"^(encoder|decoder)\.model\.", r"codec_\1.layers."),
@@ -155,7 +158,7 @@ def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: flo
         num_classes=num_classes,
         prototypes_per_class=len(prototypes) // num_classes,
         adaptor=adaptor,
-        **({"adaptor_dim": len(converted["adaptor.linear1.bias"])} if adaptor else {}),
+        adaptor_dim=len(converted["adaptor.linear1.bias"]) if adaptor else PrototypeHeadConfig.adaptor_dim,
     )
     head = PrototypeHead(config, mean=mean, std=std)
     load_strictly(head, converted, "prototype checkpoint")
@@ -192,11 +195,11 @@ def convert_autoencoder_files(
     return model
 
 
-def read_gin(path: str | os.PathLike[str]) -> dict[str, object]:
+def read_gin(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The literal settings `NAME = value` of a gin file; lines of any other form are passed over."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; give the config.gin that stands beside the weights.")
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         match = re.fullmatch(r"\s*(\w+)\s*=\s*(.+?)\s*", line)
         if not match:

@@ -112,7 +112,7 @@ def classify(
 
         done, interrupted = cli_support.each(files, "classifying", work)
         rows += done
-    if rows:
+    if rows or layout != "table":  # interrupted at once, a program still gets an empty list
         console.deliver(console.render_results(rows, labels, layout, top), output)
     _exit(rows, interrupted)
 

@@ -118,18 +118,19 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
         raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
     if missing := sorted(name for name in known if name not in values):
         raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
-    converted = {}
-    for name, value in values.items():
-        converted[name] = tuple(value) if isinstance(value, list) else value
-        expected = _python_type(known[name])
-        if isinstance(value, bool) != (expected is bool) or not isinstance(converted[name], (expected, int) if expected is float else expected):
-            raise ConfigError(f"{source}: {name}={value!r} should be of type {expected.__name__}.")
+    converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in converted.items():
+        expected: Any = getattr(known[name].type, "__origin__", known[name].type)
+        if not _is_of_type(value, expected):
+            raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {expected.__name__}.")
     return kind(**converted)
 
 
-def _python_type(field: Any) -> type:
-    annotation = field.type
-    return getattr(annotation, "__origin__", annotation)
+def _is_of_type(value: Any, expected: Any) -> bool:
+    # In Python a bool is an int, and JSON writes 4.0 as 4 as often as not.
+    if isinstance(value, bool) or expected is bool:
+        return isinstance(value, bool) and expected is bool
+    return isinstance(value, int | float) if expected is float else isinstance(value, expected)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

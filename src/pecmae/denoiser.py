@@ -28,9 +28,7 @@ class Denoiser(nn.Module):
         self.encoder = Transformer(dim, feed_forward_dim, num_layers, num_heads)
         self.out_adapter = nn.Linear(dim, feature_dim)
 
-    def forward(
-        self, noisy: Tensor, sigma: Tensor, z: Tensor, position: Tensor, padding_mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, noisy: Tensor, sigma: Tensor, z: Tensor, position: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Predict v.
 
         Parameters

@@ -53,11 +53,10 @@ class MaskedTokenModel(nn.Module):
         self, encodecmae: EncodecMAE, *, num_decoder_layers: int = 2, num_codebooks: int = 8, codebook_size: int = 1024
     ) -> None:
         super().__init__()
-        dim = encodecmae.projection.out_features
-        hidden, num_heads = encodecmae.encoder.feed_forward[0].out_features, encodecmae.encoder.layers[0].attention.num_heads
+        dim, encoder = encodecmae.projection.out_features, encodecmae.encoder
         self.encodecmae = encodecmae
         self.decoder_projection = nn.Linear(dim, dim)
-        self.decoder = Transformer(dim, hidden, num_decoder_layers, num_heads)
+        self.decoder = Transformer(dim, encoder.feed_forward_dim, num_decoder_layers, encoder.num_heads)
         self.head = nn.Linear(dim, num_codebooks * codebook_size)
         self.num_codebooks = num_codebooks
 

@@ -103,9 +103,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def scheduler(self, scheduler: "VDiffusionScheduler") -> None:
         self._scheduler = scheduler
 
-    def predict(
-        self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16
-    ) -> Prediction | list[Prediction]:
+    def predict(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> Prediction | list[Prediction]:
         """Classify a track, or each of a list of them.
 
         Parameters

@@ -94,8 +94,9 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
         (alpha, beta), (alpha_next, beta_next) = _alpha_beta(sigma), _alpha_beta(sigma_next)
         x0 = alpha * sample - beta * model_output
         estimate = x0
-        if self.config.algorithm_type == "dpmsolver++" and self._is_second_order():
-            estimate = x0 + self._slope() * (x0 - self._previous_x0)
+        previous_x0 = self._previous_x0 if self._is_second_order() else None
+        if previous_x0 is not None:
+            estimate = x0 + self._slope() * (x0 - previous_x0)
         # Equal to DDIM when the estimate is x0: the noise that the sample holds is kept, x0 takes the rest.
         noise_kept = beta_next / beta
         prev_sample = noise_kept * sample + (alpha_next - alpha * noise_kept) * estimate
@@ -121,7 +122,8 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
 
     def _is_second_order(self) -> bool:
         # The log-SNR is infinite at sigma = 1 and at sigma = 0: no finite slope there.
-        return 1 < self._step_index < len(self.timesteps) - 1
+        finite = 1 < self._step_index < len(self.timesteps) - 1
+        return finite and self.config.algorithm_type == "dpmsolver++"
 
     def _slope(self) -> float:
         """How far the last change of x0 is carried on: half the ratio of this step to the last, in log-SNR."""

@@ -5,11 +5,8 @@ checkpoint with the same batches, masks and noise, and ends with the same weight
 """
 
 import argparse
-import json
 import math
 import os
-import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,14 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
-from pecmae.errors import CheckpointError, ConfigError
+from pecmae.errors import ConfigError
+from pecmae.runs import Checkpoints, History, MovingAverage
 
-FORMAT_VERSION = 1
-_UNBOUND_SETTINGS = {"checkpoint_every", "log_every", "keep_checkpoints"}  # may change between a run and its continuation
+_SCHEDULES = ("constant", "cosine", "one_cycle")
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name, choices in (("schedule", _SCHEDULES), ("optimizer", ("adamw", "adam"))):
+        for name, choices in (("schedule", _SCHEDULES), ("optimizer", ("adamw", "adam")), ("mixed_precision", ("no", "bf16", "fp16"))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}.")
 
@@ -78,39 +74,7 @@ class TrainingResult:
     step: int  # optimizer steps done in all
     finished: bool
     losses: dict[str, float]  # averages of the last logged window
-
-
-class MovingAverage:
-    """Exponential moving average of the trainable parameters of a module (a shorter memory in the first steps)."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.average = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move the average towards the module's weights; `step` counts from 0."""
-        parameters = dict(module.named_parameters())
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), [parameters[n] for n in self.average], 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Replace the module's trainable weights by the average."""
-        parameters = dict(module.named_parameters())
-        for name, value in self.average.items():
-            parameters[name].copy_(value)
-
-
-def _constant(fraction: float, settings: TrainingSettings) -> float:
-    return 1.0
-
-
-def _cosine(fraction: float, settings: TrainingSettings) -> float:
-    return settings.final_fraction + (1 - settings.final_fraction) * (1 + math.cos(math.pi * fraction)) / 2
-
-
-_SCHEDULES = {"constant": _constant, "cosine": _cosine, "one_cycle": None}
+    history: list[dict[str, float]]  # what history.json holds
 
 
 def _one_cycle(step: int, steps: int, low: float, high: float, last: float) -> float:
@@ -139,8 +103,11 @@ def schedule(step: int, settings: TrainingSettings) -> tuple[float, float]:
         return rate, _one_cycle(step, settings.steps, 0.95, 0.85, 0.95)
     if step < settings.warmup_steps:
         return peak * (step + 1) / settings.warmup_steps, settings.betas[0]
+    if settings.schedule == "constant":
+        return peak, settings.betas[0]
     fraction = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return peak * _SCHEDULES[settings.schedule](fraction, settings), settings.betas[0]
+    fall = (1 + math.cos(math.pi * fraction)) / 2
+    return peak * (settings.final_fraction + (1 - settings.final_fraction) * fall), settings.betas[0]
 
 
 def step_context(step: int, settings: TrainingSettings, accelerator: Accelerator) -> StepContext:
@@ -164,118 +131,21 @@ def make_optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim
     """Adam or AdamW over the trainable parameters."""
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     parameters = [p for p in module.parameters() if p.requires_grad]
-    return kind(parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
-
-
-class Checkpoints:
-    """The folder of a run: settings.json, history.json and the last whole checkpoints."""
-
-    def __init__(self, output: Path, settings: TrainingSettings, description: Mapping[str, Any]) -> None:
-        self.output, self.settings = output, settings
-        self.description = {"format_version": FORMAT_VERSION, "training": asdict(settings), **description}
-        self.folder = output / "checkpoints"
-
-    def prepare(self) -> None:
-        """Record the settings, or refuse to continue a run that had others."""
-        path = self.output / "settings.json"
-        wanted = json.loads(json.dumps(self.description))
-        if self.newest() is not None and path.exists():
-            before = json.loads(path.read_text())
-            changed = sorted(
-                key
-                for key in _flatten(before).keys() | _flatten(wanted).keys()
-                if _flatten(before).get(key) != _flatten(wanted).get(key) and key.split(".")[-1] not in _UNBOUND_SETTINGS
-            )
-            if changed:
-                raise ConfigError(
-                    f"{self.output}: the run there had other settings ({', '.join(changed)}); "
-                    "use the same ones to continue it, or another output folder."
-                )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob("*.partial"):  # a save that was cut off
-            shutil.rmtree(leftover)
-        write_json(path, wanted)
-
-    def newest(self) -> Path | None:
-        """The last whole checkpoint, None before the first."""
-        found = [p for p in self.folder.glob("step_*") if re.fullmatch(r"step_\d+", p.name)]
-        return max(found, key=lambda p: int(p.name.removeprefix("step_")), default=None)
-
-    def save(self, accelerator: Accelerator, step: int, ema: MovingAverage | None, seconds: float) -> None:
-        """Write under a temporary name, then rename: a checkpoint with its final name is whole."""
-        target, partial = self.folder / f"step_{step}", self.folder / f"step_{step}.partial"
-        if target.exists():
-            return
-        accelerator.save_state(str(partial))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            if ema is not None:
-                save_file(ema.average, partial / "ema.safetensors")
-            write_json(partial / "progress.json", {"step": step, "seconds": seconds})
-            os.replace(partial, target)
-            numbered = sorted(self.folder.glob("step_*"), key=lambda p: int(p.name.removeprefix("step_")))
-            for old in numbered[: -self.settings.keep_checkpoints]:
-                shutil.rmtree(old)
-        accelerator.wait_for_everyone()
-
-    def load(self, accelerator: Accelerator, ema: MovingAverage | None) -> tuple[int, float]:
-        """Continue from the newest checkpoint; returns its step and the seconds spent so far (0, 0 for a new run)."""
-        newest = self.newest()
-        if newest is None:
-            return 0, 0.0
-        try:
-            accelerator.load_state(str(newest))
-            if ema is not None:
-                stored = load_file(newest / "ema.safetensors", device=str(accelerator.device))
-                ema.average = {name: stored[name] for name in ema.average}
-            progress = json.loads((newest / "progress.json").read_text())
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{newest}: the checkpoint cannot be read ({error}); delete this folder.") from error
-        return progress["step"], progress["seconds"]
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    os.replace(partial, path)
-
-
-class History:
-    """Curves of a run: averages over windows of steps, written as history.json."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        points = json.loads(path.read_text()) if path.exists() else []
-        self.points = [p for p in points if p["step"] <= step]  # a run may restart before its last logged point
-        self.window: list[dict[str, Tensor]] = []
-
-    def log(self, step: int, learning_rate: float, seconds: float) -> dict[str, float]:
-        """Close the window and append its averages."""
-        names = self.window[0].keys()
-        losses = {n: float(torch.stack([losses[n].float() for losses in self.window]).mean()) for n in names}
-        self.window = []
-        self.points.append({"step": step, **losses, "learning_rate": learning_rate, "seconds": round(seconds, 1)})
-        return losses
+    betas, weight_decay = settings.betas, settings.weight_decay
+    return kind(parameters, lr=settings.learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
 
 
 def train(
     objective: nn.Module,
     make_batch: Callable[[StepContext], Any],
     settings: TrainingSettings,
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
     *,
     description: Mapping[str, Any] | None = None,
     stop_after: float | None = None,
     progress: bool = False,
     accelerator: Accelerator | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> TrainingResult:
     """Train a module, continuing the run found in the output folder.
 
@@ -290,8 +160,8 @@ def train(
         of the context alone.
     settings : TrainingSettings
         Schedule, optimizer, seed and intervals.
-    output : path
-        Folder of the run.
+    output : path or None
+        Folder of the run; None writes nothing.
     description : mapping, optional
         JSON-able facts (data, sizes) that a continued run must share; stored in settings.json.
     stop_after : float, optional
@@ -300,6 +170,8 @@ def train(
         Show a progress bar with the losses on standard error.
     accelerator : Accelerator, optional
         Default: one made from the settings.
+    after_step : callable, optional
+        Called with the number of steps done, on every process; what it changes must lie in the objective's state.
 
     Raises
     ------
@@ -312,39 +184,47 @@ def train(
     if settings.batch_size % accelerator.num_processes:
         raise ConfigError(f"batch_size {settings.batch_size} does not divide among {accelerator.num_processes} processes.")
     started = time.monotonic()
-    run = Checkpoints(Path(output), settings, description or {})
-    if accelerator.is_main_process:
+    run = None if output is None else Checkpoints(Path(output), {"training": asdict(settings), **(description or {})}, settings.keep_checkpoints)
+    if run is not None and accelerator.is_main_process:
         run.prepare()
     accelerator.wait_for_everyone()
     wrapped, optimizer = accelerator.prepare(objective, make_optimizer(objective, settings))
     ema = MovingAverage(objective, settings.ema_decay) if settings.ema_decay is not None else None
-    step, before = run.load(accelerator, ema)
-    history = History(run.output / "history.json", step)
+    step, before = run.load(accelerator, ema) if run is not None else (0, 0.0)
+    history = History(None if run is None else run.output / "history.json", step)
     losses: dict[str, float] = {}
     wrapped.train()
     bar = tqdm(total=settings.steps, initial=step, disable=not (progress and accelerator.is_main_process), mininterval=5)
-    while step < settings.steps:
+    late = False
+    while step < settings.steps and not late:
         rate = _step(wrapped, optimizer, make_batch, settings, step, accelerator, history)
         if ema is not None:
-            ema.update(accelerator.unwrap_model(wrapped), step)
+            ema.update(objective, step)
         step += 1
+        if after_step is not None:
+            after_step(step)
         bar.update()
         elapsed = time.monotonic() - started
-        late = stop_after is not None and elapsed > 60 * stop_after
+        late = stop_after is not None and _any_process(accelerator, elapsed > 60 * stop_after)
         if step % settings.log_every == 0 or step == settings.steps:
             losses = history.log(step, rate, before + elapsed)
             bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()}, refresh=False)
-        if step % settings.checkpoint_every == 0 or step == settings.steps or late:
+        if run is not None and (step % settings.checkpoint_every == 0 or step == settings.steps or late):
             run.save(accelerator, step, ema, before + elapsed)
             if accelerator.is_main_process:
-                write_json(history.path, history.points)
-        if late:
-            break
+                history.write()
     bar.close()
     finished = step == settings.steps
     if ema is not None and finished:
-        ema.copy_to(accelerator.unwrap_model(wrapped))
-    return TrainingResult(step=step, finished=finished, losses=losses)
+        ema.copy_to(objective)
+    return TrainingResult(step=step, finished=finished, losses=losses, history=history.points)
+
+
+def _any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is set on any process: their clocks differ, and all must stop at the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
 
 
 def _step(
@@ -388,3 +268,22 @@ def training_settings(args: argparse.Namespace, defaults: TrainingSettings) -> T
     """The preset's settings with the options that were given on the command line."""
     names = ("steps", "batch_size", "learning_rate", "mixed_precision", "checkpoint_every", "seed")
     return replace(defaults, **{name: getattr(args, name) for name in names if getattr(args, name) is not None})
+
+
+def evaluate(
+    objective: nn.Module,
+    make_batch: Callable[[StepContext], Any],
+    settings: TrainingSettings,
+    batches: int,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Average losses of a module over batches that are the same at every call, without learning from them."""
+    objective.eval()
+    held_out = replace(settings, seed=settings.seed + 1, steps=batches)
+    sums: dict[str, float] = {}
+    with torch.no_grad():
+        for step in range(batches):
+            context = step_context(step, held_out, accelerator)
+            for name, value in objective(make_batch(context), context).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+    return {name: value / batches for name, value in sums.items()}

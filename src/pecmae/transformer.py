@@ -61,13 +61,22 @@ class Attention(nn.Module):
 
 
 class ResiDualLayer(nn.Module):
-    """What one layer owns: its attention and its two norms. The feed-forward belongs to the stack."""
+    """One layer: its own attention and norms, around a feed-forward that belongs to the stack."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.attention = Attention(dim, num_heads)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
+
+    def forward(
+        self, normed: Tensor, summed: Tensor, feed_forward: nn.Module, visible: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Update both streams [shape=(B, T, D)]."""
+        attended = self.attention(normed, visible)
+        normed, summed = self.norm1(normed + attended), summed + attended
+        transformed = feed_forward(normed)
+        return self.norm2(normed + transformed), summed + transformed
 
 
 class Transformer(nn.Module):
@@ -88,6 +97,7 @@ class Transformer(nn.Module):
 
     def __init__(self, dim: int, feed_forward_dim: int, num_layers: int, num_heads: int) -> None:
         super().__init__()
+        self.feed_forward_dim, self.num_heads = feed_forward_dim, num_heads
         self.layers = nn.ModuleList(ResiDualLayer(dim, num_heads) for _ in range(num_layers))
         self.feed_forward = nn.Sequential(nn.Linear(dim, feed_forward_dim), nn.ReLU(), nn.Linear(feed_forward_dim, dim))
         self.final_norm = nn.LayerNorm(dim)
@@ -109,10 +119,7 @@ class Transformer(nn.Module):
         visible = None if padding_mask is None else ~padding_mask[:, None, None, :]  # (B, 1, 1, T)
         normed = summed = x
         for layer in self.layers:
-            attended = layer.attention(normed, visible)
-            normed, summed = layer.norm1(normed + attended), summed + attended
-            transformed = self.feed_forward(normed)
-            normed, summed = layer.norm2(normed + transformed), summed + transformed
+            normed, summed = layer(normed, summed, self.feed_forward, visible)
         return normed + self.final_norm(summed)
 
 

@@ -12,10 +12,11 @@ from pecmae.storage import file_sha256, load_weights
 
 def save_weights(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> str:
     """Write the weights of `module`, as `dtype` if given, and return the file's SHA-256."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in module.state_dict().items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    # safetensors' own save_file makes a file that only its owner may read.
+    path.write_bytes(save(tensors, metadata={"format": "pt"}))
     return file_sha256(path)
 
 
