@@ -14,10 +14,18 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecConfig, EncodecModel
 
-from pecmae.codec_training import CodecObjective, codec_config, feature_statistics, reconstruction_report
-from pecmae.codec_training import reset_codebooks, scale_initial_weights, standardise_features
+from pecmae.codec_training import (
+    CodecObjective,
+    codec_config,
+    feature_statistics,
+    reconstruction_report,
+    reset_codebooks,
+    scale_initial_weights,
+    standardise_features,
+)
 from pecmae.data import WaveformStore, find_labelled_files
-from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings, write_json
+from pecmae.runs import write_json
+from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings
 
 SEGMENT_SECONDS = 1.0
 PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {

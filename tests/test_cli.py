@@ -71,7 +71,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     heavy = "{'torch', 'numpy', 'transformers', 'diffusers', 'huggingface_hub', 'soundfile', 'sklearn'}"
     report = f"atexit.register(lambda: print('imported:', *({heavy} & set(sys.modules))))"
     result = python(f"import atexit, sys; from pecmae.cli import main; {report}; main()", *arguments)
-    assert result.stdout.startswith(("\n Usage: pecmae", " " * 80 + "\n Usage: pecmae", f"pecmae {__version__}"))
+    assert "Usage: pecmae" in result.stdout or f"pecmae {__version__}" in result.stdout
     assert result.stdout.splitlines()[-1] == "imported:"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pecmae.errors import HubError as HubError
     from pecmae.errors import PecmaeError as PecmaeError
     from pecmae.model import PECMAE as PECMAE
+    from pecmae.model import AutoencoderReference as AutoencoderReference
     from pecmae.outputs import Explanation as Explanation
     from pecmae.outputs import Prediction as Prediction
     from pecmae.prototypes import PrototypeHead as PrototypeHead
@@ -36,6 +37,7 @@ _MODULES = {
     "ConfigError": "errors",
     "HubError": "errors",
     "PecmaeError": "errors",
+    "AutoencoderReference": "model",
     "PECMAE": "model",
     "Explanation": "outputs",
     "Prediction": "outputs",

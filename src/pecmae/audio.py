@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import soundfile
@@ -19,6 +19,12 @@ import soxr
 from pecmae.audio_arrays import ArrayAudio, as_samples
 from pecmae.audio_files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile, display_name
 from pecmae.errors import AudioError, AudioWarning
+
+if TYPE_CHECKING:
+    import torch
+
+# A file, or samples [shape=(samples,) or (channels, samples)].
+AudioSource: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor"
 
 AUDIO_EXTENSIONS = READABLE_EXTENSIONS + UNREADABLE_EXTENSIONS
 
@@ -33,8 +39,6 @@ _WRITABLE = {  # extension → libsndfile's format and subtype
     ".mp3": ("MP3", "MPEG_LAYER_III"),
     ".aiff": ("AIFF", "PCM_16"),
 }
-
-
 WRITABLE_EXTENSIONS = tuple(_WRITABLE)
 
 
@@ -57,7 +61,7 @@ class Segment(NamedTuple):
 
 
 def iter_segments(
-    source: Any, *, segment_samples: int, target_rate: int, sampling_rate: int | None = None, minimum_samples: int = 1
+    source: AudioSource, *, segment_samples: int, target_rate: int, sampling_rate: int | None = None, minimum_samples: int = 1
 ) -> Iterator[Segment]:
     """Cut a track into segments that do not overlap.
 
@@ -97,7 +101,7 @@ def iter_segments(
     return _cut(_resampled(source, target_rate, sampling_rate), segment_samples, minimum_samples)
 
 
-def load_audio(source: Any, *, target_rate: int, sampling_rate: int | None = None) -> np.ndarray:
+def load_audio(source: AudioSource, *, target_rate: int, sampling_rate: int | None = None) -> np.ndarray:
     """Return a whole track, mono, at one rate.
 
     Parameters, errors and warnings are those of `iter_segments`.
@@ -110,7 +114,7 @@ def load_audio(source: Any, *, target_rate: int, sampling_rate: int | None = Non
     return np.concatenate(list(_resampled(source, target_rate, sampling_rate)))
 
 
-def audio_duration(source: Any, sampling_rate: int | None = None) -> float:
+def audio_duration(source: AudioSource, sampling_rate: int | None = None) -> float:
     """Duration of a track in seconds, without decoding it where its header tells.
 
     Parameters are those of `iter_segments`. For a file that is cut off it is what the header promises.
@@ -142,7 +146,7 @@ def _cut(blocks: Generator[np.ndarray], segment_samples: int, minimum_samples: i
             yield Segment(samples, length, offset)
 
 
-def _resampled(source: Any, target_rate: int, sampling_rate: int | None) -> Generator[np.ndarray]:
+def _resampled(source: AudioSource, target_rate: int, sampling_rate: int | None) -> Generator[np.ndarray]:
     """Mono float32 blocks (n,) at `target_rate`; checks the samples and warns at the end."""
     with closing(_opened(source, sampling_rate)) as audio:
         rate, read, made, peak = audio.sampling_rate, 0, 0, 0.0
@@ -182,7 +186,7 @@ def _warn(audio: AudioFile | ArrayAudio, peak: float) -> None:
         warnings.warn(message, AudioWarning, stacklevel=3)
 
 
-def _opened(source: Any, sampling_rate: int | None) -> AudioFile | ArrayAudio:
+def _opened(source: AudioSource, sampling_rate: int | None) -> AudioFile | ArrayAudio:
     if isinstance(source, str | os.PathLike):
         return AudioFile(source)
     return ArrayAudio(source, sampling_rate)

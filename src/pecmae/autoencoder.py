@@ -328,7 +328,7 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype is None:
         return torch.float32
     picked = by_name.get(dtype) if isinstance(dtype, str) else dtype
-    if picked not in by_name.values():
+    if picked is None or picked not in by_name.values():
         raise ValueError(f"dtype={str(dtype)!r} is not known; choose one of {', '.join(by_name)}.")
     return picked
 

@@ -200,7 +200,11 @@ def read_gin(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; give the config.gin that stands beside the weights.")
     settings: dict[str, Any] = {}
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path}: not a text file; give the config.gin that stands beside the weights.") from error
+    for line in lines:
         match = re.fullmatch(r"\s*(\w+)\s*=\s*(.+?)\s*", line)
         if not match:
             continue
@@ -234,8 +238,7 @@ def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: not a PyTorch file that holds only tensors ({reason}); download it again.") from error
+        raise CheckpointError(f"{path}: not a PyTorch file that holds nothing but tensors; download it again.") from error
 
 
 class _Tensors:

@@ -107,7 +107,6 @@ def classify(
 
         def work(path: Path) -> dict[str, Any]:
             prediction = classifier.predict(path, batch_size=batch_size)
-            assert not isinstance(prediction, list)
             return prediction.to_dict()
 
         done, interrupted = cli_support.each(files, "classifying", work)

@@ -240,9 +240,13 @@ def _clips(model: EncodecModel, store: WaveformStore, count: int, seconds: float
 
 
 @torch.no_grad()
-def feature_statistics(model: EncodecModel, store: WaveformStore, count: int = 256, seconds: float = 4.0) -> tuple[Tensor, Tensor]:
+def feature_statistics(
+    model: EncodecModel, store: WaveformStore, count: int = 256, seconds: float = 4.0
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every codec feature over random clips of a store: (F,), (F,)."""
-    features = torch.cat([model.encoder(wav[:, None]).transpose(1, 2).flatten(0, 1) for wav in _clips(model, store, count, seconds)])
+    features = torch.cat(
+        [model.encoder(wav[:, None]).transpose(1, 2).flatten(0, 1) for wav in _clips(model, store, count, seconds)]
+    )
     return features.mean(0), features.std(0)
 
 

@@ -9,12 +9,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from pecmae.audio import find_audio_files, load_audio
 from pecmae.errors import AudioError, ConfigError
+
+Item = TypeVar("Item")
 
 SPLITS = ("train", "validation", "test")
 _FULL_SCALE = 32767.0
@@ -91,7 +94,7 @@ class GrowingArray:
 
     def fill(self, items: Iterator[np.ndarray]) -> None:
         """Append the items that are missing; `items` starts at the first missing one."""
-        with open(self.data_path, "ab") as data, open(self.index_path, "w") as index:
+        with self.data_path.open("ab") as data, self.index_path.open("w") as index:
             data.truncate(sum(self.counts) * self.row_bytes)
             index.writelines(f"{count}\n" for count in self.counts)
             for item in items:
@@ -139,11 +142,11 @@ class WaveformStore:
         if not files:
             raise ConfigError("The list of audio files is empty; a waveform store needs at least one file.")
         self.files, self.sampling_rate = list(files), sampling_rate
-        self.key = _key([sampling_rate, *([str(f.path), f.path.stat().st_size, f.path.stat().st_mtime_ns] for f in files)])
+        self.key = files_key(self.files, sampling_rate)
         array = GrowingArray(Path(folder) / f"waveforms-{self.key}", (), "int16")
         missing = self.files[len(array.counts) :]
         if missing:
-            array.fill(self._decode(f.path) for f in tqdm(missing, "decoding", disable=not progress, mininterval=5))
+            array.fill(self._decode(f.path) for f in progress_bar(missing, "decoding", progress))
         self.samples, self.starts = array.rows(), array.starts
         if (np.diff(self.starts) == 0).any():
             empty = self.files[int(np.argmin(np.diff(self.starts)))].path
@@ -180,8 +183,18 @@ class WaveformStore:
         return np.stack([self.crop(i, o, length) for i, o in zip(items[rows], offsets[rows], strict=True)])
 
 
+def files_key(files: Sequence[LabelledFile], *more: object) -> str:
+    """A hash of a list of files, their sizes and modification times, and of further JSON-able facts."""
+    return _key([*more, *([str(f.path), f.path.stat().st_size, f.path.stat().st_mtime_ns] for f in files)])
+
+
 def _key(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def progress_bar(items: Sequence[Item], text: str, shown: bool) -> Iterable[Item]:
+    """The items, with a progress bar on standard error if `shown`."""
+    return tqdm(items, text, disable=not shown, mininterval=2)
 
 
 @dataclass(frozen=True)
@@ -244,5 +257,5 @@ def cached_rows(
     array = GrowingArray(Path(folder) / f"{name}-{_key([key, count, row_shape, dtype, batch_size])}", row_shape, dtype)
     starts = range(sum(array.counts), count, batch_size)
     if len(starts):
-        array.fill(compute(s, min(s + batch_size, count)) for s in tqdm(starts, name, disable=not progress, mininterval=5))
+        array.fill(compute(start, min(start + batch_size, count)) for start in progress_bar(starts, name, progress))
     return array.rows()

@@ -5,13 +5,13 @@ Shapes: S segments, N samples, D width.
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pecmae.audio import Segment, iter_segments
+from pecmae.audio import AudioSource, Segment, iter_segments
 from pecmae.autoencoder import Autoencoder
 
 
@@ -31,7 +31,7 @@ class TrackEmbedding(NamedTuple):
 
 @torch.no_grad()
 def embed_track(
-    autoencoder: Autoencoder, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16
+    autoencoder: Autoencoder, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16
 ) -> TrackEmbedding:
     """Embed the non-overlapping segments of one track, streamed: memory does not grow with its duration.
 
@@ -63,7 +63,7 @@ def embed_track(
 
 
 def _segment_batches(
-    autoencoder: Autoencoder, source: Any, sampling_rate: int | None, batch_size: int
+    autoencoder: Autoencoder, source: AudioSource, sampling_rate: int | None, batch_size: int
 ) -> Iterator[tuple[Segment, ...]]:
     config = autoencoder.config
     segments = iter_segments(

@@ -8,13 +8,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from pecmae.audio import AudioSource
 from pecmae.autoencoder import Autoencoder, pick_device, pick_dtype
 from pecmae.cards import facts_from_directory, render_card
 from pecmae.configuration import FORMAT_VERSION, PrototypeHeadConfig, config_from_dict, config_to_dict
@@ -103,6 +104,12 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def scheduler(self, scheduler: "VDiffusionScheduler") -> None:
         self._scheduler = scheduler
 
+    @overload
+    def predict(self, source: list | tuple, *, sampling_rate: int | None = None, batch_size: int = 16) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> Prediction: ...
+
     def predict(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> Prediction | list[Prediction]:
         """Classify a track, or each of a list of them.
 
@@ -127,11 +134,11 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             return [self._predict(item, sampling_rate, batch_size) for item in source]
         return self._predict(source, sampling_rate, batch_size)
 
-    def embed(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> np.ndarray:
+    def embed(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> np.ndarray:
         """z of every segment of a track [shape=(S, D)]; parameters and errors as for `predict`, one track only."""
         return self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size).z.numpy()
 
-    def embed_track(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> TrackEmbedding:
+    def embed_track(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> TrackEmbedding:
         """`embed`, together with where each segment lies in the track."""
         return embed_track(self.autoencoder, source, sampling_rate=sampling_rate, batch_size=batch_size)
 
@@ -199,7 +206,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         numbers = range(per_class) if prototype is None else (prototype,)
         return [self.labels.index(name) * per_class + number for name in names for number in numbers]
 
-    def explain(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> Explanation:
+    def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
         prediction = self._predict(source, sampling_rate, batch_size)
         return Explanation(
@@ -211,7 +218,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             logits=prediction.logits,
         )
 
-    def _predict(self, source: Any, sampling_rate: int | None, batch_size: int) -> Prediction:
+    def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int) -> Prediction:
         track = self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size)
         return self.classify(track.z, duration=track.duration)
 

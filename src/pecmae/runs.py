@@ -4,7 +4,6 @@ A checkpoint is written under a temporary name and renamed, so one that carries 
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -87,7 +86,7 @@ class Checkpoints:
             if ema is not None:
                 save_file(ema.average, partial / "ema.safetensors")
             write_json(partial / "progress.json", {"step": step, "seconds": seconds})
-            os.replace(partial, target)
+            partial.replace(target)
             numbered = sorted(self.folder.glob("step_*"), key=lambda p: int(p.name.removeprefix("step_")))
             for old in numbered[: -self.keep]:
                 shutil.rmtree(old)
@@ -120,7 +119,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=1))
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 class History:

@@ -50,7 +50,11 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name, choices in (("schedule", _SCHEDULES), ("optimizer", ("adamw", "adam")), ("mixed_precision", ("no", "bf16", "fp16"))):
+        for name, choices in (
+            ("schedule", _SCHEDULES),
+            ("optimizer", ("adamw", "adam")),
+            ("mixed_precision", ("no", "bf16", "fp16")),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}.")
 
@@ -184,7 +188,11 @@ def train(
     if settings.batch_size % accelerator.num_processes:
         raise ConfigError(f"batch_size {settings.batch_size} does not divide among {accelerator.num_processes} processes.")
     started = time.monotonic()
-    run = None if output is None else Checkpoints(Path(output), {"training": asdict(settings), **(description or {})}, settings.keep_checkpoints)
+    run = (
+        None
+        if output is None
+        else Checkpoints(Path(output), {"training": asdict(settings), **(description or {})}, settings.keep_checkpoints)
+    )
     if run is not None and accelerator.is_main_process:
         run.prepare()
     accelerator.wait_for_everyone()
@@ -261,7 +269,9 @@ def add_training_arguments(parser: argparse.ArgumentParser, presets: Iterable[st
     parser.add_argument("--mixed-precision", choices=["no", "bf16", "fp16"], help="arithmetic of the networks")
     parser.add_argument("--checkpoint-every", type=int, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, help="seed of weights, batches, masks and noise (default: 0)")
-    parser.add_argument("--stop-after", type=float, metavar="MINUTES", help="end early with a checkpoint; run again to continue")
+    parser.add_argument(
+        "--stop-after", type=float, metavar="MINUTES", help="end early with a checkpoint; run again to continue"
+    )
 
 
 def training_settings(args: argparse.Namespace, defaults: TrainingSettings) -> TrainingSettings:

@@ -69,9 +69,7 @@ class ResiDualLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
 
-    def forward(
-        self, normed: Tensor, summed: Tensor, feed_forward: nn.Module, visible: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, normed: Tensor, summed: Tensor, feed_forward: nn.Module, visible: Tensor | None) -> tuple[Tensor, Tensor]:
         """Update both streams [shape=(B, T, D)]."""
         attended = self.attention(normed, visible)
         normed, summed = self.norm1(normed + attended), summed + attended

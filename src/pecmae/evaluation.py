@@ -1,0 +1,207 @@
+"""How good a model is: on labelled tracks, and on the sound of its own prototypes.
+
+Shapes: N tracks, C classes, M prototypes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from pecmae.data import LabelledFile
+from pecmae.errors import ConfigError, PecmaeError
+from pecmae.model import PECMAE
+
+CALIBRATION_BINS = 10
+BOOTSTRAP_SAMPLES = 2000
+SILENT_RMS = 1e-3
+CLIPPED = 0.999
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model answered for labelled tracks."""
+
+    labels: tuple[str, ...]
+    paths: tuple[str, ...]
+    # Indices into labels [shape=(N,)].
+    true: np.ndarray
+    predicted: np.ndarray
+    # Of the predicted class [shape=(N,)].
+    scores: np.ndarray
+    # Path → what was wrong with it; not counted.
+    failed: dict[str, str]
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Tracks of each class (rows) that got each label (columns) [shape=(C, C)]."""
+        from sklearn.metrics import confusion_matrix
+
+        return confusion_matrix(self.true, self.predicted, labels=range(len(self.labels)))
+
+    @property
+    def recalls(self) -> dict[str, float]:
+        """Share of each class's tracks that got its label; classes without tracks are left out."""
+        counts = self.confusion.sum(1)
+        hits = self.confusion.diagonal()
+        return {name: hits[i] / counts[i] for i, name in enumerate(self.labels) if counts[i]}
+
+    @property
+    def accuracy(self) -> float:
+        """Class-normalised accuracy: the mean of the classes' recalls."""
+        return float(np.mean(list(self.recalls.values())))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Bootstrap interval of `accuracy`: tracks are drawn again within each class (seeded)."""
+        draws = np.random.default_rng(0)
+        hits = self.true == self.predicted
+        # The number of hits among n tracks drawn again is binomial: no need to draw them one by one.
+        samples = [
+            draws.binomial(n, hits[self.true == label].mean(), BOOTSTRAP_SAMPLES) / n
+            for label in np.unique(self.true)
+            if (n := int((self.true == label).sum()))
+        ]
+        low, high = np.quantile(np.mean(samples, axis=0), [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error of the scores, over bins of equal width."""
+        hits = self.true == self.predicted
+        bins = np.minimum((self.scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+        gaps = [abs(hits[bins == b].mean() - self.scores[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+        return float(sum(gaps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "accuracy": self.accuracy,
+            "interval_95": list(self.interval()),
+            "recalls": self.recalls,
+            "calibration_error": self.calibration_error,
+            "num_tracks": len(self.true),
+            "labels": list(self.labels),
+            "confusion": self.confusion.tolist(),
+            "failed": self.failed,
+        }
+
+
+def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile]) -> Evaluation:
+    """Classify labelled files by their averaged logits.
+
+    Raises
+    ------
+    ConfigError
+        A file's label is not one of the model's, or no file could be read.
+    """
+    paths, true, predicted, scores, failed = [], [], [], [], {}
+    for file in files:
+        if file.label not in model.labels:
+            raise ConfigError(f"{file.path}: {file.label!r} is not a class of this model; it knows {', '.join(model.labels)}.")
+        try:
+            prediction = model.predict(file.path)
+        except (PecmaeError, OSError) as error:
+            failed[str(file.path)] = str(error)
+            continue
+        paths.append(str(file.path))
+        true.append(model.labels.index(file.label))
+        predicted.append(model.labels.index(prediction.label))
+        scores.append(prediction.score)
+    if not paths:
+        raise ConfigError(
+            f"None of the {len(failed)} files could be read; the first: {next(iter(failed.values()), 'no files')}"
+        )
+    return Evaluation(model.labels, tuple(paths), np.array(true), np.array(predicted), np.array(scores), failed)
+
+
+@dataclass(frozen=True, eq=False)
+class SonificationCheck:
+    """What becomes of prototypes that are decoded to sound and classified again."""
+
+    labels: tuple[str, ...]
+    # Class that each sound got, as an index into labels, for each prototype and seed [shape=(M, seeds)].
+    heard_as: np.ndarray
+    # Prototype of each sound's largest similarity [shape=(M, seeds)].
+    nearest: np.ndarray
+    # Root mean square and peak of each sound, full scale 1 [shape=(M, seeds)].
+    rms: np.ndarray
+    peak: np.ndarray
+
+    @property
+    def _own(self) -> np.ndarray:
+        return np.arange(len(self.heard_as)) // (len(self.heard_as) // len(self.labels))
+
+    @property
+    def own_class(self) -> float:
+        """Share of sounds that are classified as their prototype's class."""
+        return float((self.heard_as == self._own[:, None]).mean())
+
+    @property
+    def own_class_by_label(self) -> dict[str, float]:
+        """`own_class` of each class."""
+        hits = self.heard_as == self._own[:, None]
+        return {name: float(hits[self._own == index].mean()) for index, name in enumerate(self.labels)}
+
+    @property
+    def same_prototype(self) -> float:
+        """Share of sounds that are most similar to the prototype they were made from."""
+        return float((self.nearest == np.arange(len(self.nearest))[:, None]).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "own_class": self.own_class,
+            "own_class_by_label": self.own_class_by_label,
+            "same_prototype": self.same_prototype,
+            "num_sounds": self.heard_as.size,
+            "silent": float((self.rms < SILENT_RMS).mean()),
+            "clipped": float((self.peak > CLIPPED).mean()),
+            "median_rms": float(np.median(self.rms)),
+        }
+
+
+@torch.no_grad()
+def check_sonification(model: PECMAE, seeds: Sequence[int] = range(8)) -> SonificationCheck:
+    """Decode every prototype with every seed, and classify what is heard."""
+    shape = (model.head.config.num_prototypes, len(seeds))
+    heard_as, nearest = np.zeros(shape, int), np.zeros(shape, int)
+    rms, peak = np.zeros(shape), np.zeros(shape)
+    for column, seed in enumerate(seeds):
+        sounds = model.sonify(seed=seed)
+        rms[:, column] = np.sqrt(np.square(sounds).mean(1))
+        peak[:, column] = np.abs(sounds).max(1)
+        for row, sound in enumerate(sounds):
+            z = model.autoencoder.encode(torch.from_numpy(sound)[None]).float()
+            similarities = model.head.similarities(z)
+            heard_as[row, column] = int(model.head.linear(similarities).argmax())
+            nearest[row, column] = int(similarities.argmax())
+    return SonificationCheck(model.labels, heard_as, nearest, rms, peak)
+
+
+@torch.no_grad()
+def check_round_trip(model: PECMAE, files: Iterable[LabelledFile], *, seed: int = 0) -> dict[str, float]:
+    """Encode, decode and encode again the first segment of each file.
+
+    Returns
+    -------
+    dict
+        `label_survives`: share of segments that get the same label before and after; `cosine`: median cosine similarity of z.
+    """
+    from pecmae.audio import iter_segments
+
+    config = model.autoencoder.config
+    before = []
+    for file in files:
+        options = {"segment_samples": config.segment_samples, "target_rate": config.sampling_rate}
+        segment = next(iter_segments(file.path, **options))
+        before.append(model.autoencoder.encode(torch.from_numpy(segment.samples)[None], torch.tensor([segment.length])))
+    z = torch.cat(before)
+    generator = torch.Generator().manual_seed(seed)
+    heard = [model.autoencoder.encode(model.autoencoder.decode(part, generator=generator)) for part in z.split(16)]
+    after = torch.cat(heard)
+    same = model.head(z.float()).argmax(1) == model.head(after.float()).argmax(1)
+    cosine = torch.nn.functional.cosine_similarity(z.float(), after.float())
+    return {"label_survives": float(same.float().mean()), "cosine": float(cosine.median()), "num_segments": len(z)}

@@ -1,0 +1,88 @@
+import json
+
+import numpy as np
+import pytest
+
+from pecmae import ConfigError
+from pecmae.data import LabelledFile
+from pecmae.evaluation import Evaluation, SonificationCheck, check_round_trip, check_sonification, evaluate_tracks
+
+
+def evaluation(true: list[int], predicted: list[int], scores: list[float] | None = None) -> Evaluation:
+    return Evaluation(
+        labels=("a", "b", "c"),
+        paths=tuple(map(str, range(len(true)))),
+        true=np.array(true),
+        predicted=np.array(predicted),
+        scores=np.array(scores or [1.0] * len(true)),
+        failed={},
+    )
+
+
+def test_accuracy_is_the_mean_of_the_recalls():
+    # 4 of 4 of class a, 0 of 1 of class b, none of class c.
+    result = evaluation([0, 0, 0, 0, 1], [0, 0, 0, 0, 2])
+    assert result.recalls == {"a": 1.0, "b": 0.0}
+    assert result.accuracy == 0.5
+    assert result.confusion.tolist() == [[4, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_interval_holds_the_accuracy_and_narrows_with_data():
+    few, many = evaluation([0, 0, 1, 1], [0, 1, 1, 0]), evaluation([0, 0, 1, 1] * 100, [0, 1, 1, 0] * 100)
+    for result in (few, many):
+        low, high = result.interval()
+        assert low <= result.accuracy <= high
+    assert np.diff(many.interval()) < 0.2 < np.diff(few.interval())
+    assert evaluation([0, 1], [0, 1]).interval() == (1.0, 1.0)
+
+
+def test_calibration_error_is_the_gap_between_score_and_hits():
+    assert evaluation([0, 0], [0, 0], [1.0, 1.0]).calibration_error == 0
+    assert evaluation([0, 0], [0, 1], [0.95, 0.95]).calibration_error == pytest.approx(0.45)
+
+
+def test_files_are_classified_and_bad_ones_named(tiny_model, tone, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "good.wav", tone, 24_000)
+    (tmp_path / "bad.wav").write_text("no audio")
+    files = [LabelledFile(tmp_path / name, "jazz") for name in ("good.wav", "bad.wav")]
+    result = evaluate_tracks(tiny_model, files)
+    assert result.paths == (str(tmp_path / "good.wav"),)
+    assert tiny_model.labels[result.predicted[0]] == tiny_model.predict(tmp_path / "good.wav").label
+    assert "bad.wav" in result.failed[str(tmp_path / "bad.wav")]
+    json.dumps(result.to_dict())
+    with pytest.raises(ConfigError, match="'polka' is not a class of this model"):
+        evaluate_tracks(tiny_model, [LabelledFile(tmp_path / "good.wav", "polka")])
+    with pytest.raises(ConfigError, match="None of the 1 files could be read"):
+        evaluate_tracks(tiny_model, files[1:])
+
+
+def test_sonification_shares():
+    check = SonificationCheck(
+        labels=("a", "b"),
+        heard_as=np.array([[0, 0], [0, 1], [1, 1], [1, 1]]),
+        nearest=np.array([[0, 1], [1, 1], [2, 2], [2, 2]]),
+        rms=np.full((4, 2), 0.1),
+        peak=np.full((4, 2), 0.5),
+    )
+    assert check.own_class == 7 / 8
+    assert check.own_class_by_label == {"a": 0.75, "b": 1.0}
+    assert check.same_prototype == 5 / 8
+
+
+def test_prototypes_are_heard_again(tiny_model):
+    check = check_sonification(tiny_model, seeds=[0, 1])
+    assert check.heard_as.shape == (6, 2)
+    assert check.rms[0, 0] == pytest.approx(np.sqrt(np.square(tiny_model.sonify("blues", prototype=0)).mean()), rel=1e-3)
+    json.dumps(check.to_dict())
+
+
+def test_round_trip(tiny_model, tone, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "tone.wav", tone, 24_000)
+    result = check_round_trip(tiny_model, [LabelledFile(tmp_path / "tone.wav", "jazz")])
+    assert result["num_segments"] == 1
+    assert -1 <= result["cosine"] <= 1
+    assert result["label_survives"] in (0.0, 1.0)
