@@ -1,44 +1,95 @@
-"""Measure a model on labelled audio, and on the sound of its own prototypes.
+"""Measure a model on labelled audio, on the sound of its own prototypes, and its prototypes among the training data.
 
-    python examples/evaluate.py --data DIR [--model MODEL] [--split test] [--output report.json]
+    python examples/evaluate.py --data DIR [--model MODEL] [--split test] [--output report.json] [--picture confusion.png]
 
-DIR holds SPLIT/LABEL/… or LABEL/…. The report goes to standard output, or to a file.
+DIR is what finetune.py takes. Where it has no splits, they are made from the seed as finetune.py makes them; `--split all`
+measures on all of it, which is right for audio that the model was not fitted on. The report goes to standard output or to a
+file.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pecmae import PECMAE
-from pecmae.data import find_labelled_files
-from pecmae.evaluation import check_round_trip, check_sonification, evaluate_tracks
+from pecmae.collection import Clip, Collection, load_collection
+from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.embedded_tracks import embed_files
+from pecmae.embedding_cache import EmbeddingCache, default_cache
+from pecmae.errors import ConfigError, PecmaeError
+from pecmae.evaluation import check_round_trip, check_sonification, evaluate_embedded
+from pecmae.evaluation_plots import plot_confusion
+from pecmae.prototype_health import prototype_health
+from pecmae.splits import complete_splits
+
+
+def chosen_clips(args: argparse.Namespace) -> tuple[Collection, tuple[Clip, ...]]:
+    """The collection with its splits, and the clips to measure on."""
+    inside = Path(args.data) / args.split
+    if args.dataset is None and args.split not in ("train", "validation", "test", "all") and inside.is_dir():
+        # A folder beside the usual splits.
+        extra = load_collection(inside, group_by=args.group_by)
+        return extra, extra.clips
+    collection = collection_from_arguments(args)
+    if args.split == "all":
+        return collection, collection.clips
+    collection = complete_splits(collection, seed=args.seed)
+    clips = collection.splits.get(args.split, ())
+    if not clips:
+        raise ConfigError(
+            f"{args.data}: there is no split {args.split!r}; it has {', '.join(collection.splits)}, or use --split all."
+        )
+    return collection, clips
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """The whole report."""
+    collection, clips = chosen_clips(args)
+    model = PECMAE.from_pretrained(args.model, device=args.device)
+    cache = EmbeddingCache(args.cache or default_cache(), model.autoencoder)
+    tracks, failed = embed_files(cache, clips, model.labels, skip_bad=True, progress=True)
+    evaluation = evaluate_embedded(model, tracks, failed)
+    report: dict[str, Any] = {"data": collection.name, "split": args.split, "tracks": evaluation.to_dict()}
+    if args.picture:
+        plot_confusion(evaluation).savefig(args.picture, dpi=150)
+    if args.round_trips:
+        chosen = np.random.default_rng(0).permutation(len(clips))[: args.round_trips]
+        report["round_trip"] = check_round_trip(model, [clips[i] for i in chosen if str(clips[i].path) not in failed])
+    survival = None
+    if args.seeds:
+        sonification = check_sonification(model, range(args.seeds))
+        report["sonification"], survival = sonification.to_dict(), sonification.own_class_by_prototype
+    if not args.no_health and args.split != "all" and (training := collection.splits.get("train")):
+        train, _ = embed_files(cache, training, model.labels, skip_bad=True, progress=True)
+        report["prototypes"] = prototype_health(model.head, model.labels, train).to_dict(survival)
+    return report
 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of audio, one sub-folder for each class, or for each split")
+    add_data_arguments(parser, checks=False)
     parser.add_argument("--model", help="directory or Hub id (default: the embedded pecmae-mini)")
-    parser.add_argument("--split", default="test", help="which split, where DIR has splits (default: test)")
+    parser.add_argument(
+        "--split", default="test", help="train, validation, test, another folder in DIR, or all (default: test)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of splits that DIR does not have, as for finetune.py (default: 0)")
     parser.add_argument("--seeds", type=int, default=8, help="sounds of each prototype; 0 leaves them out (default: 8)")
     parser.add_argument("--round-trips", type=int, default=120, help="segments decoded and encoded again (default: 120)")
+    parser.add_argument("--no-health", action="store_true", help="do not compare the prototypes with the training split")
+    parser.add_argument("--cache", help="where embeddings are kept (default: a folder beside the Hub's cache)")
+    parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")
+    parser.add_argument("--picture", type=Path, help="write the confusion matrix here (.png, .svg, .pdf); needs matplotlib")
     parser.add_argument("--output", type=Path, help="JSON file (default: standard output)")
     args = parser.parse_args(argv)
-
-    root = Path(args.data)
-    found = find_labelled_files(root / args.split if (root / args.split).is_dir() else root)
-    files = found.get(args.split) or found["train"]
-    model = PECMAE.from_pretrained(args.model)
-    report = {"tracks": evaluate_tracks(model, files).to_dict()}
-    if args.round_trips:
-        chosen = np.random.default_rng(0).permutation(len(files))[: args.round_trips]
-        report["round_trip"] = check_round_trip(model, [files[i] for i in chosen])
-    if args.seeds:
-        report["sonification"] = check_sonification(model, range(args.seeds)).to_dict()
-    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    try:
+        text = json.dumps(measure(args), indent=1, ensure_ascii=False) + "\n"
+    except (PecmaeError, FileNotFoundError) as error:
+        sys.exit(str(error))
     if args.output:
         args.output.write_text(text, encoding="utf-8")
     else:

@@ -1,23 +1,25 @@
 """Fit a prototype head on your own labelled audio and save a model that stands alone.
 
-    python examples/finetune.py --data DIR --output OUT [--autoencoder mini] [--prototypes 10]
+    python examples/finetune.py --data DIR --output OUT [--prototypes 10] [--autoencoder mini]
+    accelerate launch examples/finetune.py …        # the same on GPUs, or in several processes
 
-DIR holds LABEL/*.wav, or SPLIT/LABEL/*.wav with the splits train, validation and test. OUT/model is the result, for
-`pecmae classify --model OUT/model` and `PECMAE.from_pretrained("OUT/model")`.
+DIR holds LABEL/…, SPLIT/LABEL/…, or tables of labels and paths; with --dataset, a public data set as it was unpacked. OUT/model
+is the result, for `pecmae classify --model OUT/model` and `PECMAE.from_pretrained("OUT/model")`; OUT/report.json has the
+figures.
 """
 
 import argparse
 import json
-from dataclasses import asdict, replace
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from pecmae import PECMAE, Autoencoder, PrototypeHeadConfig
-from pecmae.data import find_labelled_files
-from pecmae.feature_cache import weights_key
-from pecmae.fitting import HEAD_SETTINGS, embed_files, fit_head, track_accuracy
-from pecmae.runs import write_json
+from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.errors import PecmaeError
+from pecmae.finetuning import fit
+from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS
 from pecmae.training import add_training_arguments, training_settings
 
 PRESETS = {
@@ -28,50 +30,66 @@ PRESETS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Embed, fit, measure, save."""
+    """Check, embed, fit, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of audio, one sub-folder for each class")
+    add_data_arguments(parser)
     parser.add_argument("--autoencoder", default="mini", help="directory, Hub id or name of an autoencoder (default: mini)")
+    parser.add_argument("--revision", help="commit, tag or branch of a Hub id")
     parser.add_argument("--cache", help="where embeddings are kept (default: OUTPUT/cache)")
-    parser.add_argument("--prototypes", type=int, default=10, metavar="K", help="prototypes for each class (default: 10)")
+    parser.add_argument(
+        "--prototypes",
+        "--prototypes-per-class",
+        type=int,
+        default=10,
+        metavar="K",
+        help="prototypes for each class (default: 10)",
+    )
     parser.add_argument("--no-adaptor", action="store_true", help="use the prototypes as they are (PECMAE-NA)")
     parser.add_argument("--distance", choices=["mean", "sum"], default="mean", help="how squared differences are reduced")
+    parser.add_argument(
+        "--loss", choices=["cross_entropy", "binary_cross_entropy"], default="cross_entropy", help="classification loss"
+    )
+    parser.add_argument("--class-loss-weight", type=float, default=CLASS_LOSS_WEIGHT, help="λ (default: %(default)s)")
+    parser.add_argument(
+        "--evaluate-every", type=int, default=500, help="steps between looks at the validation loss (default: 500)"
+    )
     parser.add_argument("--dtype", default="float32", help="stored precision of the model (default: float32)")
+    parser.add_argument("--bundle", action="store_true", help="store the autoencoder in the model, not where a Hub id leads to")
+    parser.add_argument("--log-with", choices=["tensorboard"], help="also write curves for this tracker, into OUTPUT")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
-    settings, output = training_settings(args, PRESETS[args.preset]), Path(args.output)
-    cache = Path(args.cache or output / "cache")
-
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-    autoencoder = Autoencoder.from_pretrained(args.autoencoder).to(accelerator.device).eval()
-    files = find_labelled_files(args.data)
-    labels = sorted({file.label for file in files["train"]})
-    with accelerator.main_process_first():
-        embedded = {split: embed_files(autoencoder, found, labels, cache, progress=True) for split, found in files.items()}
-    config = PrototypeHeadConfig(
-        embedding_dim=autoencoder.config.embedding_dim,
-        num_classes=len(labels),
-        prototypes_per_class=args.prototypes,
-        adaptor=not args.no_adaptor,
-        distance_reduction=args.distance,
-    )
-    head, result = fit_head(
-        embedded["train"],
-        config,
-        settings,
-        validation=embedded.get("validation"),
-        output=output,
-        description={"stage": "head", "head": asdict(config), "autoencoder": weights_key(autoencoder), "labels": labels},
-        stop_after=args.stop_after,
-        progress=True,
-        accelerator=accelerator,
-    )
-    if accelerator.is_main_process and (result.finished or args.stop_after is not None):
-        accuracy = {split: track_accuracy(head, tracks) for split, tracks in embedded.items()}
-        report = {"step": result.step, "class_normalised_accuracy": accuracy, **result.losses}
-        PECMAE(autoencoder.cpu(), head, labels).save_pretrained(output / "model", dtype=args.dtype)
-        write_json(output / "report.json", report)
-        print(json.dumps(report))
+    settings = training_settings(args, PRESETS[args.preset])
+    accelerator = Accelerator(mixed_precision=settings.mixed_precision, log_with=args.log_with, project_dir=args.output)
+    if args.log_with:
+        accelerator.init_trackers("tensorboard")
+    try:
+        result = fit(
+            collection_from_arguments(args),
+            Path(args.output),
+            autoencoder=args.autoencoder,
+            revision=args.revision,
+            prototypes_per_class=args.prototypes,
+            adaptor=not args.no_adaptor,
+            distance_reduction=args.distance,
+            classification_loss=args.loss,
+            class_loss_weight=args.class_loss_weight,
+            evaluate_every=args.evaluate_every,
+            settings=settings,
+            cache=args.cache,
+            check=not args.no_check,
+            skip_bad=args.skip_bad,
+            bundle=args.bundle or None,
+            dtype=args.dtype,
+            stop_after=args.stop_after,
+            progress=True,
+            accelerator=accelerator,
+        )
+    except (PecmaeError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        report = result.report()
+        print(json.dumps({name: report[name] for name in ("step", "class_normalised_accuracy", "losses")}))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,17 @@ DIR is the folder of audio that the codec was trained on, or another; its labels
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import EncodecModel
 
-from pecmae.data import WaveformStore, find_labelled_files
+from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.data import WaveformStore
 from pecmae.encodecmae import EncodecMAE, MaskedTokenModel
 from pecmae.feature_cache import SegmentFeatures, padding_mask, segment_features, weights_key
 from pecmae.objectives import MaskedTokenObjective
@@ -28,9 +31,9 @@ PRESETS = {
         TrainingSettings(steps=4, batch_size=2, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
     ),
     "mini": (
-        {"dim": 192, "feed_forward_dim": 768, "num_layers": 4, "num_heads": 3},
+        {"dim": 128, "feed_forward_dim": 512, "num_layers": 4, "num_heads": 2},
         TrainingSettings(
-            steps=1500, batch_size=32, learning_rate=1e-3, warmup_steps=100, final_fraction=0.02, betas=(0.9, 0.95),
+            steps=1200, batch_size=24, learning_rate=1e-3, warmup_steps=100, final_fraction=0.02, betas=(0.9, 0.95),
             weight_decay=0.05, max_grad_norm=1.0, mixed_precision="bf16", checkpoint_every=100,
         ),
     ),
@@ -44,7 +47,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-def batches(segments: SegmentFeatures, tokens: np.ndarray, batch_size: int):  # noqa: ANN201
+def batches(segments: SegmentFeatures, tokens: np.ndarray, batch_size: int) -> Callable[[StepContext], tuple[Any, ...]]:
     """A function from the context of a step to its segments."""
 
     def make_batch(context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -59,10 +62,11 @@ def batches(segments: SegmentFeatures, tokens: np.ndarray, batch_size: int):  # 
 def main(argv: list[str] | None = None) -> None:
     """Cache features and tokens, train, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of audio, one sub-folder for each class")
+    add_data_arguments(parser, checks=False)
     parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
     parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
     parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
+    parser.add_argument("--stride-seconds", type=float, default=3.0, help="distance of two segments (default: 3)")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
@@ -71,14 +75,13 @@ def main(argv: list[str] | None = None) -> None:
 
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     codec = EncodecModel.from_pretrained(args.codec).to(accelerator.device)
-    files = find_labelled_files(args.data)
+    files = collection_from_arguments(args).splits
     data = {}
     with accelerator.main_process_first():
         for split in ("train", "validation"):
             store = WaveformStore(files.get(split) or files["train"], cache, codec.config.sampling_rate, progress=True)
-            segments = segment_features(
-                codec, store, cache, segment_seconds=args.segment_seconds, stride_seconds=args.segment_seconds / 2, progress=True
-            )
+            lengths = {"segment_seconds": args.segment_seconds, "stride_seconds": args.stride_seconds}
+            segments = segment_features(codec, store, cache, **lengths, progress=True)
             data[split] = batches(segments, segments.tokens(codec), settings.batch_size), segments.key
 
     torch.manual_seed(settings.seed)
@@ -91,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         objective, data["train"][0], settings, output, description=description, stop_after=args.stop_after, progress=True,
         accelerator=accelerator,
     )  # fmt: skip
-    if not accelerator.is_main_process or (args.stop_after is None and not result.finished):
+    if not accelerator.is_main_process:
         return
     report = {"step": result.step, **evaluate(objective, data["validation"][0], settings, 8, accelerator)}
     folder = output / "encodecmae"

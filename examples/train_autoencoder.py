@@ -1,8 +1,8 @@
-"""Train the diffusion autoencoder on a frozen codec and a frozen EnCodecMAE: the summarizer that makes z, and the denoiser that reads it.
+"""Train the diffusion autoencoder: the summarizer that makes z and the denoiser that reads it.
 
-    python examples/train_autoencoder.py --data DIR --codec OUT1/codec --encodecmae OUT2/encodecmae --output OUT3 [--preset mini]
+    python examples/train_autoencoder.py --data DIR --codec A/codec --encodecmae B/encodecmae --output OUT [--preset mini]
 
-OUT3/autoencoder is the result, which `pecmae.Autoencoder.from_pretrained` loads.
+The codec and the EnCodecMAE stay as they are. OUT/autoencoder is the result, which `pecmae.Autoencoder.from_pretrained` loads.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import EncodecModel
 
 from pecmae import Autoencoder, AutoencoderConfig
-from pecmae.data import WaveformStore, find_labelled_files
+from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.data import WaveformStore
 from pecmae.errors import ConfigError
 from pecmae.feature_cache import SegmentFeatures, padding_mask, segment_features, weights_key
 from pecmae.objectives import DiffusionObjective
@@ -28,18 +29,18 @@ from pecmae.weights import load_into
 
 PRESETS = {
     "toy": (
-        {"num_summarizer_layers": 1, "num_denoiser_layers": 1, "num_heads": 2, "segment_seconds": 0.4},
+        {"num_summarizer_layers": 1, "num_denoiser_layers": 1, "num_heads": 2},
         TrainingSettings(steps=4, batch_size=2, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.05, ema_decay=0.9),
     ),
     "mini": (
-        {"num_summarizer_layers": 2, "num_denoiser_layers": 6, "num_heads": 6, "segment_seconds": 4.0},
+        {"num_summarizer_layers": 2, "num_denoiser_layers": 6, "num_heads": 4},
         TrainingSettings(
-            steps=3000, batch_size=32, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, betas=(0.9, 0.95), weight_decay=0.05,
-            max_grad_norm=1.0, ema_decay=0.998, mixed_precision="bf16", checkpoint_every=100,
+            steps=3200, batch_size=16, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, betas=(0.9, 0.95),
+            weight_decay=0.05, max_grad_norm=1.0, ema_decay=0.998, mixed_precision="bf16", checkpoint_every=100,
         ),
     ),
     "base": (
-        {"num_summarizer_layers": 2, "num_denoiser_layers": 8, "num_heads": 8, "segment_seconds": 4.0},
+        {"num_summarizer_layers": 2, "num_denoiser_layers": 8, "num_heads": 8},
         TrainingSettings(
             steps=330_000, batch_size=128, learning_rate=1e-4, schedule="constant", betas=(0.9, 0.95), weight_decay=0.05,
             ema_decay=0.9999, mixed_precision="fp16", checkpoint_every=5000,
@@ -77,7 +78,9 @@ def batches(segments: SegmentFeatures, embeddings: np.ndarray, batch_size: int) 
 
     def make_batch(context: StepContext) -> tuple[Tensor, Tensor, Tensor | None]:
         rows = np.sort(context.draws.integers(len(segments), size=batch_size)[context.rows])
-        features, frames = (torch.from_numpy(a[rows].astype(np.float32)).to(context.device) for a in (segments.features, embeddings))
+        features, frames = (
+            torch.from_numpy(a[rows].astype(np.float32)).to(context.device) for a in (segments.features, embeddings)
+        )
         return features, frames, padding_mask(torch.from_numpy(segments.lengths[rows]), features.shape[1], context.device)
 
     return make_batch
@@ -86,10 +89,12 @@ def batches(segments: SegmentFeatures, embeddings: np.ndarray, batch_size: int) 
 def main(argv: list[str] | None = None) -> None:
     """Cache features and embeddings, train, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of audio, one sub-folder for each class")
+    add_data_arguments(parser, checks=False)
     parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
     parser.add_argument("--encodecmae", required=True, help="folder of the EnCodecMAE, as pretrain_encodecmae.py writes it")
     parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
+    parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
+    parser.add_argument("--stride-seconds", type=float, default=3.0, help="distance of two segments (default: 3)")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
@@ -99,14 +104,16 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     codec = EncodecModel.from_pretrained(args.codec).to(accelerator.device)
     torch.manual_seed(settings.seed)
-    autoencoder = build_autoencoder(codec, Path(args.encodecmae), **sizes).to(accelerator.device)
-    files = find_labelled_files(args.data)
+    autoencoder = build_autoencoder(codec, Path(args.encodecmae), segment_seconds=args.segment_seconds, **sizes).to(
+        accelerator.device
+    )
+    files = collection_from_arguments(args).splits
     data = {}
     with accelerator.main_process_first():
         for split in ("train", "validation"):
             store = WaveformStore(files.get(split) or files["train"], cache, codec.config.sampling_rate, progress=True)
-            seconds = sizes["segment_seconds"]
-            segments = segment_features(codec, store, cache, segment_seconds=seconds, stride_seconds=seconds / 2, progress=True)
+            lengths = {"segment_seconds": args.segment_seconds, "stride_seconds": args.stride_seconds}
+            segments = segment_features(codec, store, cache, **lengths, progress=True)
             data[split] = batches(segments, segments.embeddings(autoencoder.encodecmae), settings.batch_size), segments.key
 
     objective = DiffusionObjective(autoencoder)
@@ -116,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         objective, data["train"][0], settings, output, description=description, stop_after=args.stop_after, progress=True,
         accelerator=accelerator,
     )  # fmt: skip
-    if accelerator.is_main_process and (result.finished or args.stop_after is not None):
+    if accelerator.is_main_process:
         report = {"step": result.step, **evaluate(objective, data["validation"][0], settings, 16, accelerator)}
         autoencoder.cpu().eval().save_pretrained(output / "autoencoder")
         write_json(output / "report.json", report)

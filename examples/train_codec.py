@@ -2,8 +2,9 @@
 
     python examples/train_codec.py --data DIR --output OUT [--preset mini]
 
-DIR holds LABEL/*.wav or train/LABEL/*.wav (labels are not used here). OUT/codec is the result, a transformers `EncodecModel` whose
-features have zero mean and unit variance; OUT also holds the curves (history.json) and what continues an interrupted run.
+DIR holds LABEL/*.wav or train/LABEL/*.wav (labels are not used here). OUT/codec is the result, a transformers
+`EncodecModel` whose features have zero mean and unit variance; OUT also holds the curves (history.json) and what continues
+an interrupted run.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from pecmae.codec_training import (
     scale_initial_weights,
     standardise_features,
 )
-from pecmae.data import WaveformStore, find_labelled_files
+from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.data import WaveformStore
 from pecmae.runs import write_json
 from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings
 
@@ -42,7 +44,8 @@ PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
     ),
     "base": (
         codec_config(
-            num_filters=32, hidden_size=128, upsampling_ratios=(8, 5, 4, 2), num_codebooks=32, codebook_size=1024, num_lstm_layers=2
+            num_filters=32, hidden_size=128, upsampling_ratios=(8, 5, 4, 2), num_codebooks=32, codebook_size=1024,
+            num_lstm_layers=2,
         ),
         TrainingSettings(
             steps=300_000, batch_size=64, learning_rate=3e-4, warmup_steps=1000, betas=(0.8, 0.99), max_grad_norm=1.0,
@@ -55,14 +58,17 @@ PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
 def main(argv: list[str] | None = None) -> None:
     """Train, standardise the features, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of audio, one sub-folder for each class")
+    add_data_arguments(parser, checks=False)
     parser.add_argument("--cache", help="where decoded audio is kept (default: OUTPUT/cache)")
+    parser.add_argument(
+        "--refine", metavar="CODEC", help="train the decoder of this codec further; its features stay as they are"
+    )
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     config, defaults = PRESETS[args.preset]
     settings, output = training_settings(args, defaults), Path(args.output)
 
-    files = find_labelled_files(args.data)
+    files = collection_from_arguments(args).splits
     store = WaveformStore(files["train"], args.cache or output / "cache", config.sampling_rate, progress=True)
     length = round(SEGMENT_SECONDS * config.sampling_rate)
 
@@ -72,20 +78,31 @@ def main(argv: list[str] | None = None) -> None:
         return torch.from_numpy((crops * gain).astype(np.float32)).to(context.device)
 
     torch.manual_seed(settings.seed)
-    model = EncodecModel(config)
-    reset_codebooks(model)
-    scale_initial_weights(model, torch.from_numpy(store.random_crops(np.random.default_rng(settings.seed), 16, length)))
+    if args.refine:
+        model = EncodecModel.from_pretrained(args.refine).train()
+    else:
+        model = EncodecModel(config)
+        reset_codebooks(model)
+        scale_initial_weights(model, torch.from_numpy(store.random_crops(np.random.default_rng(settings.seed), 16, length)))
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": config.to_dict()}
+    description["decoder_only"] = bool(args.refine)
     result = train(
-        CodecObjective(model), make_batch, settings, output, description=description, stop_after=args.stop_after, progress=True,
+        CodecObjective(model, decoder_only=bool(args.refine)),
+        make_batch,
+        settings,
+        output,
+        description=description,
+        stop_after=args.stop_after,
+        progress=True,
         accelerator=accelerator,
-    )  # fmt: skip
-    if accelerator.is_main_process and (result.finished or args.stop_after is not None):
+    )
+    if accelerator.is_main_process:
         held_out = files.get("validation") or files["train"]
         check = WaveformStore(held_out, args.cache or output / "cache", config.sampling_rate)
         model.eval()
-        standardise_features(model, *feature_statistics(model, store))
+        if not args.refine:
+            standardise_features(model, *feature_statistics(model, store))
         report = {"step": result.step, "hours": store.seconds / 3600, **reconstruction_report(model, check)}
         model.save_pretrained(output / "codec")
         write_json(output / "codec" / "report.json", report)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pecmae.errors import ConfigError as ConfigError
     from pecmae.errors import HubError as HubError
     from pecmae.errors import PecmaeError as PecmaeError
+    from pecmae.finetuning import fit as fit
     from pecmae.model import PECMAE as PECMAE
     from pecmae.model import AutoencoderReference as AutoencoderReference
     from pecmae.outputs import Explanation as Explanation
@@ -37,6 +38,7 @@ _MODULES = {
     "ConfigError": "errors",
     "HubError": "errors",
     "PecmaeError": "errors",
+    "fit": "finetuning",
     "AutoencoderReference": "model",
     "PECMAE": "model",
     "Explanation": "outputs",

@@ -99,9 +99,13 @@ class ModelCardFacts:
     segment_seconds: float | None = None
     # A Hub id or a name of the zoo; None when the autoencoder is inside the repository.
     autoencoder: str | None = None
+    # The commit, tag or branch of it that the model was fitted on.
+    autoencoder_revision: str | None = None
     # What `from_pretrained` is called with; None is the embedded model.
     load_id: str | None = "DIRECTORY_OR_HUB_ID"
     training_data: str = "Its author has not described it."
+    # Name and value of what decided the weights beside the data.
+    training_settings: tuple[tuple[str, str], ...] = ()
     metrics: tuple[Measurement, ...] = ()
     paper_results: tuple[PaperResult, ...] = ()
     # In addition to the family's own.
@@ -139,6 +143,7 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
     }
     if config["autoencoder"] is not None:
         found["autoencoder"] = config["autoencoder"]["repo_id"]
+        found["autoencoder_revision"] = config["autoencoder"]["revision"]
     else:
         inside = read_json_config(directory / "autoencoder" / "config.json", format_version=FORMAT_VERSION)
         found["segment_seconds"] = inside["segment_seconds"]

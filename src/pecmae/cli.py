@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pecmae import cli_support, console
+from pecmae import cli_pages, cli_support, console
 from pecmae.errors import PecmaeError
 
 app = typer.Typer(
@@ -234,6 +234,9 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
     """List what can be loaded by name."""
     rows = cli_support.zoo_rows()
     console.deliver(console.as_json(rows) if as_json else console.render_zoo(rows), None)
+
+
+cli_pages.register(app)
 
 
 def _exit(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:

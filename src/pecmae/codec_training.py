@@ -1,23 +1,23 @@
 """What training an EnCodec from random weights needs beside the model: losses, learned codebooks, unit features.
 
-The diffusion model later generates *unquantised* codec features with noise of unit variance, so the decoder is trained mostly on
-continuous, slightly noisy features, and the features are standardised at the end by folding an affine map into the neighbours.
+The diffusion model later generates *unquantised* codec features with noise of unit variance, so the decoder is trained
+mostly on continuous, slightly noisy features, and the features are standardised at the end by folding an affine map into
+the neighbouring convolutions.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import EncodecConfig, EncodecModel
-from transformers.audio_utils import mel_filter_bank
 
 from pecmae.data import WaveformStore
+from pecmae.spectral import SpectralLoss
 from pecmae.training import StepContext
 
-MEL_RESOLUTIONS = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # (n_fft, mel bands)
-MAGNITUDE_FLOOR = 2e-5  # of a full-scale amplitude of 1: -94 dB
 CODEBOOK_DECAY = 0.99
 DEAD_FRACTION = 0.05  # of the mean usage, under which a code is replaced
 QUANTISER_START = 0.4  # share of the steps without quantiser: its commitment would hold features near the first, poor ones
@@ -58,35 +58,6 @@ def codec_config(
         codebook_size=codebook_size,
         target_bandwidths=[(num_codebooks + 0.5) * bits * frame_rate / 1000],  # kbit/s; the half guards the floor division
     )
-
-
-class SpectralLoss(nn.Module):
-    """Distance of two waveforms in mel spectrograms of several resolutions."""
-
-    def __init__(self, sampling_rate: int) -> None:
-        super().__init__()
-        for n_fft, bands in MEL_RESOLUTIONS:
-            bank = mel_filter_bank(n_fft // 2 + 1, bands, 0.0, sampling_rate / 2, sampling_rate, norm=None, mel_scale="htk")
-            bank = bank / np.maximum(bank.sum(0, keepdims=True), 1e-6)  # a band is a weighted mean of bins
-            self.register_buffer(f"bank_{n_fft}", torch.from_numpy(bank).float(), persistent=False)
-            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
-
-    def mel(self, wav: Tensor, n_fft: int) -> Tensor:
-        """Mel-band amplitudes (B, frames, bands) of a waveform (B, samples); a full-scale sine is about 0.5."""
-        window = getattr(self, f"window_{n_fft}")
-        spectrum = torch.stft(wav, n_fft, n_fft // 4, window=window, return_complex=True, pad_mode="constant")
-        power = spectrum.real.square() + spectrum.imag.square()
-        amplitude = (power + 1e-12).sqrt() / window.sum()
-        return amplitude.transpose(1, 2) @ getattr(self, f"bank_{n_fft}")
-
-    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-amplitude error (nepers) and relative amplitude error, both averaged over the resolutions."""
-        log_errors, errors = [], []
-        for n_fft, _ in MEL_RESOLUTIONS:
-            found, wanted = self.mel(output, n_fft), self.mel(target, n_fft)
-            log_errors.append(F.l1_loss((found + MAGNITUDE_FLOOR).log(), (wanted + MAGNITUDE_FLOOR).log()))
-            errors.append((found - wanted).abs().sum() / (wanted.sum() + 1e-3))
-        return torch.stack(log_errors).mean(), torch.stack(errors).mean()
 
 
 @torch.no_grad()
@@ -134,7 +105,7 @@ def quantise_and_learn(model: EncodecModel, features: Tensor, generator: torch.G
     return torch.stack(sums).reshape(len(sums), batch, frames, channels).transpose(2, 3)
 
 
-def _restart(book: nn.Module, residual: Tensor, dead: Tensor, generator: torch.Generator) -> None:
+def _restart(book: Any, residual: Tensor, dead: Tensor, generator: torch.Generator) -> None:
     """Place the codes marked `dead` on residuals drawn at random, with the usage of an average code."""
     drawn = residual[torch.randint(len(residual), (len(dead),), generator=generator, device=residual.device)]
     usage = len(residual) / len(dead)
@@ -150,11 +121,15 @@ class CodecObjective(nn.Module):
     ----------
     model : EncodecModel
         Trained in place. Call `reset_codebooks` on it once before training from random weights.
+    decoder_only : bool
+        Keep the encoder and the codebooks, so that what was computed from the features stays valid.
     """
 
-    def __init__(self, model: EncodecModel) -> None:
+    def __init__(self, model: EncodecModel, *, decoder_only: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.decoder_only = decoder_only
+        model.encoder.requires_grad_(not decoder_only)
         self.spectral = SpectralLoss(model.config.sampling_rate)
 
     def bottleneck(self, features: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
@@ -162,7 +137,7 @@ class CodecObjective(nn.Module):
         batch, device = len(features), features.device
         size = FEATURE_NOISE * torch.rand(batch, 1, 1, generator=context.generator, device=device)
         noisy = features + size * torch.randn(features.shape, generator=context.generator, device=device)
-        if context.step < QUANTISER_START * context.steps:
+        if self.decoder_only or context.step < QUANTISER_START * context.steps:
             return noisy, features.new_zeros(())
         sums = quantise_and_learn(self.model, features.detach(), context.generator)
         depth = torch.randint(len(sums), (batch,), generator=context.generator, device=device)
@@ -207,8 +182,9 @@ def reset_codebooks(model: EncodecModel) -> None:
 def standardise_features(model: EncodecModel, mean: Tensor, std: Tensor) -> None:
     """Give the features zero mean and unit variance without changing what the codec computes.
 
-    The affine map x → (x − mean) / std goes into the encoder's last convolution, its inverse into the decoder's first one, and the
-    codebooks follow. It is exact for three or more frames of context: reflect padding copies whole frames, so it commutes.
+    The affine map x → (x − mean) / std goes into the encoder's last convolution, its inverse into the decoder's first one,
+    and the codebooks follow. Reflect padding copies whole frames, so this is exact for clips of seven frames or more; a
+    shorter one is extended by zeros first, which the map would have to move too.
 
     Parameters
     ----------
@@ -232,9 +208,9 @@ def standardise_features(model: EncodecModel, mean: Tensor, std: Tensor) -> None
 
 
 def _clips(model: EncodecModel, store: WaveformStore, count: int, seconds: float) -> Iterable[Tensor]:
-    """Random clips (8, samples) of a store, the same at every call."""
+    """About `count` random clips (8, samples) of a store, fewer when it is smaller than that; the same at every call."""
     draws = np.random.default_rng(0)
-    for _ in range(max(1, count // 8)):
+    for _ in range(max(1, min(count, int(store.seconds / seconds)) // 8)):
         crops = store.random_crops(draws, 8, round(seconds * model.config.sampling_rate))
         yield torch.from_numpy(crops).to(model.device)
 
@@ -257,8 +233,8 @@ def reconstruction_report(model: EncodecModel, store: WaveformStore, count: int 
     Returns
     -------
     dict
-        Averages over random clips of a store: `log_mel` (nepers) and `mel` (relative) errors, `level` (ratio of RMS, dB), the same with
-        the prefix `quantised_`, and `codes_used` (share of the codes that occur).
+        Averages over random clips of a store: `log_mel` (nepers) and `mel` (relative) errors, `level` (ratio of RMS, dB),
+        the same with the prefix `quantised_`, and `codes_used` (share of the codes that occur).
     """
     spectral = SpectralLoss(model.config.sampling_rate).to(model.device)
     sums: dict[str, list[float]] = {}
@@ -279,9 +255,11 @@ def reconstruction_report(model: EncodecModel, store: WaveformStore, count: int 
 
 @torch.no_grad()
 def scale_initial_weights(model: EncodecModel, wav: Tensor) -> None:
-    """Scale random weights so that every convolution's output has unit variance on real audio, and the decoder's that of the audio.
+    """Scale random weights so that signals keep their variance through all layers.
 
-    With the usual initialisation a quiet signal shrinks at every layer, and the first thousand steps are spent on undoing that.
+    Every convolution's output gets unit variance about its channels' means on real audio, the last one's the variance of
+    the audio itself. With the usual initialisation a quiet signal shrinks at every layer, and the first thousand steps are
+    spent on undoing that.
 
     Parameters
     ----------
@@ -291,13 +269,13 @@ def scale_initial_weights(model: EncodecModel, wav: Tensor) -> None:
         (B, samples).
     """
 
-    def rescale(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        conv.bias.zero_()
-        output = output - output.mean((0, 2), keepdim=True)
+    def rescale(conv: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        output = output - conv.bias[:, None]
         wanted = wav.std() if conv is model.decoder.layers[-1].conv else 1.0
-        scale = wanted / output.std().clamp_min(1e-8)
+        scale = wanted / (output - output.mean((0, 2), keepdim=True)).std().clamp_min(1e-8)
+        conv.bias.zero_()
         conv.weight = conv.weight * scale
-        return conv._conv_forward(inputs[0], conv.weight, None) if isinstance(conv, nn.Conv1d) else output * scale
+        return output * scale
 
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
     hooks = [conv.register_forward_hook(rescale) for conv in convolutions]

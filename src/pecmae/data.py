@@ -207,14 +207,11 @@ class SegmentPlace:
 
 
 def segment_places(store: WaveformStore, segment_samples: int, stride_samples: int) -> list[SegmentPlace]:
-    """Overlapping segments of every file of a store; a tail that another segment already covers makes none."""
+    """Overlapping whole segments of every file of a store; a file shorter than a segment makes one, to be padded."""
     places = []
     for item, duration in enumerate(np.diff(store.starts)):
-        last = max(0, int(duration) - segment_samples)
-        offsets: Iterable[int] = range(0, last + stride_samples, stride_samples) if last else [0]
-        for offset in offsets:
-            if offset < duration and (offset == 0 or duration - offset >= segment_samples // 2):
-                places.append(SegmentPlace(item, offset, int(min(segment_samples, duration - offset))))
+        for offset in range(0, max(0, int(duration) - segment_samples) + 1, stride_samples):
+            places.append(SegmentPlace(item, offset, int(min(segment_samples, duration - offset))))
     return places
 
 

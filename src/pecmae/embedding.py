@@ -1,9 +1,10 @@
-"""From a track to the z of its segments: the one place where tracks are cut, padded, masked and batched.
+"""From a track to z of its segments: the one place where tracks are cut, padded, masked and batched.
 
 Shapes: S segments, N samples, D width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pecmae.audio import AudioSource, Segment, iter_segments
 from pecmae.autoencoder import Autoencoder
+from pecmae.errors import PecmaeError
 
 
 class TrackEmbedding(NamedTuple):
@@ -29,7 +31,6 @@ class TrackEmbedding(NamedTuple):
         return self.num_samples / self.sampling_rate
 
 
-@torch.no_grad()
 def embed_track(
     autoencoder: Autoencoder, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16
 ) -> TrackEmbedding:
@@ -52,26 +53,87 @@ def embed_track(
     FileNotFoundError, AudioError
         There is no such file; or it holds no usable audio.
     """
-    parts, offsets, num_samples = [], [], 0
-    for batch in _segment_batches(autoencoder, source, sampling_rate, batch_size):
-        wav = torch.from_numpy(np.stack([segment.samples for segment in batch]))  # (B, N)
-        lengths = torch.tensor([segment.length for segment in batch])  # (B,)
-        parts.append(autoencoder.encode(wav, lengths).float().cpu())
-        offsets += [segment.offset for segment in batch]
-        num_samples = batch[-1].offset + batch[-1].length
-    return TrackEmbedding(torch.cat(parts), np.array(offsets), num_samples, autoencoder.sampling_rate)
+    (result,) = embed_tracks(autoencoder, [source], sampling_rate=sampling_rate, batch_size=batch_size)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def _segment_batches(
-    autoencoder: Autoencoder, source: AudioSource, sampling_rate: int | None, batch_size: int
-) -> Iterator[tuple[Segment, ...]]:
+def embed_tracks(
+    autoencoder: Autoencoder, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int = 16
+) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
+    """Embed many tracks, segments of different tracks in one batch, so that short clips fill it.
+
+    Parameters are those of `embed_track`.
+
+    Yields
+    ------
+    TrackEmbedding, or the exception that says what is wrong with a track
+        One for each source, in order, as soon as it is whole.
+    """
+    waiting: list[_Track] = []
+    pieces = _pieces(autoencoder, sources, sampling_rate, waiting)
+    while batch := list(islice(pieces, batch_size)):
+        for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch]), strict=True):
+            track.add(segment, z)
+        while waiting and waiting[0].complete:
+            yield waiting.pop(0).result(autoencoder.sampling_rate)
+    while waiting:
+        yield waiting.pop(0).result(autoencoder.sampling_rate)
+
+
+@dataclass(eq=False)
+class _Track:
+    """A track on its way: how many segments were cut, and what has been encoded of them."""
+
+    cut: int = 0
+    ended: bool = False
+    error: PecmaeError | OSError | None = None
+    z: list[Tensor] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    num_samples: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.ended and len(self.z) == self.cut
+
+    def add(self, segment: Segment, z: Tensor) -> None:
+        self.z.append(z)
+        self.offsets.append(segment.offset)
+        self.num_samples = segment.offset + segment.length
+
+    def result(self, sampling_rate: int) -> TrackEmbedding | PecmaeError | OSError:
+        if self.error is not None:
+            return self.error
+        return TrackEmbedding(torch.stack(self.z), np.array(self.offsets), self.num_samples, sampling_rate)
+
+
+def _pieces(
+    autoencoder: Autoencoder, sources: Iterable[AudioSource], sampling_rate: int | None, waiting: list[_Track]
+) -> Iterator[tuple[_Track, Segment]]:
+    """All segments of all tracks; a track joins `waiting` when it is opened."""
     config = autoencoder.config
-    segments = iter_segments(
-        source,
-        segment_samples=config.segment_samples,
-        target_rate=config.sampling_rate,
-        sampling_rate=sampling_rate,
-        minimum_samples=config.hop_length,
-    )
-    while batch := tuple(islice(segments, batch_size)):
-        yield batch
+    for source in sources:
+        track = _Track()
+        waiting.append(track)
+        try:
+            for segment in iter_segments(
+                source,
+                segment_samples=config.segment_samples,
+                target_rate=config.sampling_rate,
+                sampling_rate=sampling_rate,
+                minimum_samples=config.hop_length,
+            ):
+                track.cut += 1
+                yield track, segment
+        except (PecmaeError, OSError) as error:
+            track.error = error
+        track.ended = True
+
+
+@torch.no_grad()
+def _encode(autoencoder: Autoencoder, segments: list[Segment]) -> Tensor:
+    """z of segments [shape=(B, D)], float32, on the CPU."""
+    wav = torch.from_numpy(np.stack([segment.samples for segment in segments]))  # (B, N)
+    lengths = torch.tensor([segment.length for segment in segments])  # (B,)
+    return autoencoder.encode(wav, lengths).float().cpu()

@@ -3,7 +3,8 @@
 Shapes: N tracks, C classes, M prototypes.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pecmae.cards import Measurement
 from pecmae.data import LabelledFile
-from pecmae.errors import ConfigError, PecmaeError
+from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.embedding import embed_tracks
+from pecmae.errors import ConfigError
 from pecmae.model import PECMAE
 
 CALIBRATION_BINS = 10
@@ -75,6 +79,21 @@ class Evaluation:
         gaps = [abs(hits[bins == b].mean() - self.scores[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
         return float(sum(gaps))
 
+    def measurements(self, dataset: str, split: str, command: str) -> tuple[Measurement, ...]:
+        """The figures that a model's card shows, with the command that measures them again."""
+        slug = re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
+        values = {
+            "Class-normalised accuracy": ("accuracy", self.accuracy),
+            "Expected calibration error": ("ece", self.calibration_error),
+        }
+        return tuple(
+            Measurement(
+                value=round(value, 4), metric_name=name, metric_type=kind, dataset_name=dataset, dataset_type=slug, split=split,
+                command=command,
+            )
+            for name, (kind, value) in values.items()
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -89,7 +108,7 @@ class Evaluation:
         }
 
 
-def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile]) -> Evaluation:
+def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile], *, batch_size: int = 16) -> Evaluation:
     """Classify labelled files by their averaged logits.
 
     Raises
@@ -97,24 +116,35 @@ def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile]) -> Evaluation:
     ConfigError
         A file's label is not one of the model's, or no file could be read.
     """
-    paths, true, predicted, scores, failed = [], [], [], [], {}
+    files = list(files)
     for file in files:
         if file.label not in model.labels:
             raise ConfigError(f"{file.path}: {file.label!r} is not a class of this model; it knows {', '.join(model.labels)}.")
-        try:
-            prediction = model.predict(file.path)
-        except (PecmaeError, OSError) as error:
-            failed[str(file.path)] = str(error)
+    paths, true, predictions, failed = [], [], [], {}
+    results = embed_tracks(model.autoencoder, [file.path for file in files], batch_size=batch_size)
+    for file, result in zip(files, results, strict=True):
+        if isinstance(result, Exception):
+            failed[str(file.path)] = str(result)
             continue
         paths.append(str(file.path))
         true.append(model.labels.index(file.label))
-        predicted.append(model.labels.index(prediction.label))
-        scores.append(prediction.score)
+        predictions.append(model.classify(result.z))
     if not paths:
         raise ConfigError(
             f"None of the {len(failed)} files could be read; the first: {next(iter(failed.values()), 'no files')}"
         )
-    return Evaluation(model.labels, tuple(paths), np.array(true), np.array(predicted), np.array(scores), failed)
+    predicted = np.array([model.labels.index(prediction.label) for prediction in predictions])
+    scores = np.array([prediction.score for prediction in predictions])
+    return Evaluation(model.labels, tuple(paths), np.array(true), predicted, scores, failed)
+
+
+@torch.no_grad()
+def evaluate_embedded(model: PECMAE, tracks: EmbeddedTracks, failed: Mapping[str, str] | None = None) -> Evaluation:
+    """`evaluate_tracks` for tracks that are embedded already; `failed` are those that could not be."""
+    logits = tracks.average(model.head(tracks.z.to(model.head.prototypes.device)).cpu())  # (tracks, C)
+    scores, predicted = model.head.scores(logits).max(1)
+    names = tracks.names or tuple(map(str, range(len(logits))))
+    return Evaluation(model.labels, names, tracks.track_labels.numpy(), predicted.numpy(), scores.numpy(), dict(failed or {}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +168,11 @@ class SonificationCheck:
     def own_class(self) -> float:
         """Share of sounds that are classified as their prototype's class."""
         return float((self.heard_as == self._own[:, None]).mean())
+
+    @property
+    def own_class_by_prototype(self) -> np.ndarray:
+        """`own_class` of each prototype [shape=(M,)]."""
+        return (self.heard_as == self._own[:, None]).mean(1)
 
     @property
     def own_class_by_label(self) -> dict[str, float]:

@@ -5,22 +5,22 @@ Shapes: N segments, D width, C classes.
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
-from pecmae.autoencoder import Autoencoder
 from pecmae.configuration import PrototypeHeadConfig
-from pecmae.data import GrowingArray, LabelledFile, files_key, progress_bar
-from pecmae.embedding import embed_track
-from pecmae.errors import ConfigError
-from pecmae.feature_cache import weights_key
-from pecmae.prototypes import PrototypeHead, head_loss, kmeans_prototypes, normalisation_scalars
+from pecmae.embedded_tracks import EmbeddedTracks as EmbeddedTracks
+from pecmae.prototypes import (
+    PrototypeHead,
+    classification_loss,
+    head_loss,
+    kmeans_prototypes,
+    normalisation_scalars,
+    prototype_loss,
+)
 from pecmae.training import StepContext, TrainingResult, TrainingSettings, train
 
 CLASS_LOSS_WEIGHT = 0.25  # λ
@@ -38,58 +38,26 @@ HEAD_SETTINGS = TrainingSettings(
 )
 
 
-@dataclass(frozen=True)
-class EmbeddedTracks:
-    """z of the non-overlapping segments of labelled tracks."""
+def shared_prototype_loss(distances: Tensor, labels: Tensor, prototype_labels: Tensor) -> Tensor:
+    """`prototype_loss` of the batch that all processes hold together, from each one's part of it.
 
-    z: Tensor  # (N, D)
-    tracks: Tensor  # (N,) number of the track a segment is of
-    track_labels: Tensor  # (tracks,) class numbers
-
-    @property
-    def labels(self) -> Tensor:
-        """Class number of every segment (N,)."""
-        return self.track_labels[self.tracks]
-
-
-def embed_files(
-    autoencoder: Autoencoder,
-    files: Sequence[LabelledFile],
-    labels: Sequence[str],
-    folder: str | os.PathLike[str],
-    *,
-    progress: bool = False,
-) -> EmbeddedTracks:
-    """Embed labelled files, continuing a cache that was cut off.
-
-    Parameters
-    ----------
-    autoencoder : Autoencoder
-    files : sequence of LabelledFile
-    labels : sequence of str
-        Names of the classes, in the order of their numbers.
-    folder : path
-        Cache folder; a changed file or autoencoder makes another cache.
-    progress : bool
-        Show a progress bar on standard error.
-
-    Raises
-    ------
-    ConfigError
-        A file's class is not among the labels.
-    AudioError
-        A file cannot be read.
+    The nearest sample of a prototype may lie with any process; only that process has a gradient for it, scaled so that the mean
+    over the processes, which is what training takes, is the gradient of the whole batch.
     """
-    if unknown := {file.label for file in files} - set(labels):
-        raise ConfigError(f"Class {min(unknown)!r} is not among the classes {', '.join(labels)}; name the folders alike in all splits.")
-    key = files_key(files, autoencoder.sampling_rate, weights_key(autoencoder), autoencoder.config.segment_samples)
-    array = GrowingArray(Path(folder) / f"z-{key}", (autoencoder.config.embedding_dim,), "float32")
-    missing = files[len(array.counts) :]
-    if missing:
-        array.fill(embed_track(autoencoder, f.path).z.numpy() for f in progress_bar(missing, "embedding", progress))
-    tracks = np.repeat(np.arange(len(files)), array.counts)
-    numbers = torch.tensor([labels.index(file.label) for file in files])
-    return EmbeddedTracks(torch.from_numpy(array.rows().copy()), torch.from_numpy(tracks), numbers)
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return prototype_loss(distances, labels, prototype_labels)
+    world = distributed.get_world_size()
+    own = labels[:, None] == prototype_labels  # (B / world, M)
+    nearest = distances.masked_fill(~own, torch.inf).amin(0)  # (M,)
+    parts = [torch.empty_like(nearest) for _ in range(world)]
+    distributed.all_gather(parts, nearest.detach().contiguous())
+    smallest, holder = torch.stack(parts).min(0)  # (M,)
+    present = smallest.isfinite()
+    mine = present & (holder == distributed.get_rank())
+    count = present.sum().clamp_min(1)
+    share = nearest.masked_fill(~mine, 0.0).sum() * world / count
+    whole = smallest.masked_fill(~present, 0.0).sum() / count
+    return share + (whole - share).detach()
 
 
 class HeadObjective(nn.Module):
@@ -102,13 +70,25 @@ class HeadObjective(nn.Module):
         Training segments.
     validation : EmbeddedTracks, optional
         Without it the last head counts as the best.
+    class_loss_weight : float
+        λ, the classification loss's share.
     """
 
     best_loss: Tensor
+    train_z: Tensor
+    train_labels: Tensor
+    validation_z: Tensor | None
+    validation_labels: Tensor | None
 
-    def __init__(self, head: PrototypeHead, data: EmbeddedTracks, validation: EmbeddedTracks | None = None) -> None:
+    def __init__(
+        self,
+        head: PrototypeHead,
+        data: EmbeddedTracks,
+        validation: EmbeddedTracks | None = None,
+        class_loss_weight: float = CLASS_LOSS_WEIGHT,
+    ) -> None:
         super().__init__()
-        self.head = head
+        self.head, self.class_loss_weight = head, class_loss_weight
         # Part of the state, so that a continued run remembers it.
         self.best = copy.deepcopy(head).requires_grad_(False)
         self.register_buffer("best_loss", torch.tensor(torch.inf))
@@ -117,19 +97,27 @@ class HeadObjective(nn.Module):
             self.register_buffer(f"{name}_labels", None if tracks is None else tracks.labels, persistent=False)
 
     def forward(self, rows: Tensor, context: StepContext) -> dict[str, Tensor]:
-        """Losses of the training segments `rows` (B,)."""
-        loss, class_loss, own_loss = head_loss(self.head, self.train_z[rows], self.train_labels[rows], CLASS_LOSS_WEIGHT)
-        return {"loss": loss, "classification": class_loss, "prototype": own_loss}
+        """Losses and accuracy of the training segments `rows`, this process's part of the batch [shape=(B / processes,)]."""
+        # Dropout is on the prototypes, which all processes share: it has to be alike everywhere.
+        torch.manual_seed(int(context.draws.integers(1 << 62)))
+        labels = self.train_labels[rows]
+        distances = self.head.distances_normalised(self.train_z[rows])
+        logits = self.head.linear(torch.exp(-distances))
+        class_loss = classification_loss(logits, labels, self.head.config)
+        own_loss = shared_prototype_loss(distances, labels, self.head.prototype_labels)
+        loss = self.class_loss_weight * class_loss + (1 - self.class_loss_weight) * own_loss
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
+        return {"loss": loss, "classification": class_loss, "prototype": own_loss, "accuracy": accuracy}
 
     @torch.no_grad()
     def keep_best(self) -> None:
         """Copy the head when its validation loss is the lowest so far."""
-        if self.validation_z is None:
+        if self.validation_z is None or self.validation_labels is None:
             loss = torch.zeros_like(self.best_loss)
         else:
             training = self.head.training
             self.head.eval()
-            loss = head_loss(self.head, self.validation_z, self.validation_labels, CLASS_LOSS_WEIGHT)[0]
+            loss = head_loss(self.head, self.validation_z, self.validation_labels, self.class_loss_weight)[0]
             self.head.train(training)
         if self.validation_z is None or loss < self.best_loss:
             self.best_loss.copy_(loss)
@@ -143,6 +131,7 @@ def fit_head(
     *,
     validation: EmbeddedTracks | None = None,
     evaluate_every: int = 500,
+    class_loss_weight: float = CLASS_LOSS_WEIGHT,
     output: str | os.PathLike[str] | None = None,
     description: Mapping[str, Any] | None = None,
     **options: Any,
@@ -161,6 +150,8 @@ def fit_head(
         The head of the lowest loss on them is returned.
     evaluate_every : int
         Steps between two looks at the validation loss.
+    class_loss_weight : float
+        λ, the classification loss's share.
     output : path, optional
         Folder of the run, where a killed one continues; nothing is written without it.
     description : mapping, optional
@@ -182,7 +173,7 @@ def fit_head(
             head.normalise(data.z), data.labels, config.num_classes, config.prototypes_per_class, settings.seed
         )
         head.prototypes.copy_(centres)
-    objective = HeadObjective(head, data, validation)
+    objective = HeadObjective(head, data, validation, class_loss_weight)
 
     def make_batch(context: StepContext) -> Tensor:
         rows = context.draws.integers(len(data.z), size=settings.batch_size)[context.rows]
@@ -192,18 +183,13 @@ def fit_head(
         if step % evaluate_every == 0 or step == settings.steps:
             objective.keep_best()
 
-    result = train(
-        objective, make_batch, settings, output, description=description, after_step=after_step, **options
-    )
+    result = train(objective, make_batch, settings, output, description=description, after_step=after_step, **options)
     return objective.best.cpu().eval(), result
 
 
 @torch.no_grad()
 def track_accuracy(head: PrototypeHead, data: EmbeddedTracks) -> float:
     """Class-normalised accuracy (mean recall) on tracks, whose logits are averages over their segments."""
-    logits = head(data.z)
-    totals = logits.new_zeros(len(data.track_labels), logits.shape[1]).index_add_(0, data.tracks, logits)
-    counts = torch.bincount(data.tracks, minlength=len(totals))[:, None]
-    right = (totals / counts).argmax(1) == data.track_labels
+    right = data.average(head(data.z)).argmax(1) == data.track_labels
     recalls = [right[data.track_labels == label].float().mean() for label in data.track_labels.unique()]
     return float(torch.stack(recalls).mean())

@@ -30,7 +30,10 @@ class MaskedTokenObjective(nn.Module):
         self.span = max(1, round(SPAN_SECONDS * frame_rate))
 
     def forward(self, batch: tuple[Tensor, Tensor, Tensor | None], context: StepContext) -> dict[str, Tensor]:
-        """Loss and accuracy of the first codebook on hidden frames, for features (B, T, F), tokens (B, T, Q), padding (B, T)."""
+        """Loss, and accuracy of the first codebook on hidden frames.
+
+        `batch` holds features (B, T, F), tokens (B, T, Q) and padding (B, T) or None.
+        """
         features, tokens, padding_mask = batch
         # Drawn on the CPU: the mask's shape decides how many frames are encoded.
         seed = int(torch.randint(2**62, (), generator=context.generator, device=context.device))

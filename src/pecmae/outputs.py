@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +44,45 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Contrast:
+    """What speaks for one class against another: prototypes and bias sum to the difference of the logits."""
+
+    label: str
+    against: str
+    # What each prototype gave to the one class more than to the other [shape=(M,)].
+    prototypes: np.ndarray
+    # Of the bias.
+    bias: float
+    # By how much each segment's logit of the one class exceeds that of the other [shape=(S,)]; their mean is `total`.
+    segments: np.ndarray
+    # Difference of the track's logits.
+    total: float
+    # Class of each prototype, and its number within the class [length M].
+    names: tuple[tuple[str, int], ...]
+
+    def top(self, count: int = 5) -> list[tuple[str, int, float]]:
+        """The prototypes that speak most for `label`: class, number within the class, difference; the largest first."""
+        order = np.argsort(-self.prototypes, kind="stable")[:count]
+        return [(*self.names[m], float(self.prototypes[m])) for m in order]
+
+    def top_segments(self, count: int = 5) -> list[tuple[int, float]]:
+        """The segments that speak most for `label`: number and difference, the largest first."""
+        order = np.argsort(-self.segments, kind="stable")[:count]
+        return [(int(s), float(self.segments[s])) for s in order]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "label": self.label,
+            "against": self.against,
+            "prototypes": self.prototypes.tolist(),
+            "bias": self.bias,
+            "segments": self.segments.tolist(),
+            "total": self.total,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
     """How much each prototype gave to each class's logit: contributions and bias sum to the logits.
 
@@ -71,6 +113,23 @@ class Explanation:
         """The class of the largest logit."""
         return self.labels[int(self.logits.argmax())]
 
+    @property
+    def runner_up(self) -> str | None:
+        """The class of the second largest logit; None where there is only one class."""
+        order = np.argsort(-self.logits, kind="stable")
+        return self.labels[int(order[1])] if len(order) > 1 else None
+
+    @property
+    def winners(self) -> np.ndarray:
+        """The prototype that each segment is most similar to [shape=(S,)]."""
+        return self.segment_similarities.argmax(1)
+
+    @property
+    def names(self) -> tuple[tuple[str, int], ...]:
+        """Class of each prototype, and its number within the class [length M]."""
+        per_class = len(self.prototype_labels) // len(self.labels)
+        return tuple((self.labels[label], m % per_class) for m, label in enumerate(self.prototype_labels))
+
     @cached_property
     def contributions(self) -> np.ndarray:
         """Of each prototype to each class's logit, averaged over segments [shape=(C, M)]."""
@@ -89,18 +148,68 @@ class Explanation:
         list of (str, int, float)
             The prototype's class, its number within the class, and its contribution, the largest first.
         """
-        row = self.contributions[self.labels.index(self.label if label is None else label)]
-        per_class = len(self.prototype_labels) // len(self.labels)
+        row = self.contributions[self._index(self.label if label is None else label)]
         order = np.argsort(-row, kind="stable")[:count]
-        return [(self.labels[self.prototype_labels[m]], int(m % per_class), float(row[m])) for m in order]
+        return [(*self.names[m], float(row[m])) for m in order]
+
+    def contrast(self, label: str, against: str) -> Contrast:
+        """Tell which prototypes and which moments speak for one class against another.
+
+        Raises
+        ------
+        ValueError
+            The model knows no such class.
+        """
+        one, other = self._index(label), self._index(against)
+        difference = self.weight[one] - self.weight[other]  # (M,)
+        bias = float(self.bias[one] - self.bias[other])
+        return Contrast(
+            label=label,
+            against=against,
+            prototypes=self.contributions[one] - self.contributions[other],
+            bias=bias,
+            segments=self.segment_similarities @ difference + bias,
+            total=float(self.logits[one] - self.logits[other]),
+            names=self.names,
+        )
+
+    def plot(self, label: str | None = None, *, count: int = 8) -> "Figure":
+        """Draw segment by segment what is heard, and what makes up a class's logit (the predicted one's by default).
+
+        Parameters
+        ----------
+        label : str, optional
+        count : int
+            Prototypes to show; the others are summed.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            To show or to save; nothing is shown here.
+
+        Raises
+        ------
+        PecmaeError
+            matplotlib is not installed.
+        """
+        from pecmae.plots import plot_explanation
+
+        return plot_explanation(self, self.label if label is None else label, count)
+
+    def _index(self, label: str) -> int:
+        if label not in self.labels:
+            raise ValueError(f"{label!r} is not a class of this model; choose from {', '.join(self.labels)}.")
+        return self.labels.index(label)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "label": self.label,
+            "runner_up": self.runner_up,
             "labels": list(self.labels),
             "logits": self.logits.tolist(),
             "bias": self.bias.tolist(),
+            "weight": self.weight.tolist(),
             "prototype_labels": [self.labels[index] for index in self.prototype_labels],
             "contributions": self.contributions.tolist(),
             "segment_similarities": self.segment_similarities.tolist(),

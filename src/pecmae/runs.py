@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -103,7 +104,7 @@ class Checkpoints:
                 stored = load_file(newest / "ema.safetensors", device=str(accelerator.device))
                 ema.average = {name: stored[name] for name in ema.average}
             progress = json.loads((newest / "progress.json").read_text())
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{newest}: the checkpoint cannot be read ({error}); delete this folder.") from error
         return progress["step"], progress["seconds"]
 

@@ -45,6 +45,9 @@ XAI_GENRES = (
     "swing",
 )
 
+# How the scripts are told that a folder holds a data set as it was unpacked; XAI-Genre is not public.
+_DATASET_OPTIONS = {"GTZAN": " --dataset gtzan", "Medley-Solos-DB": " --dataset medley-solos-db"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ZooEntry:
@@ -84,7 +87,8 @@ class ZooEntry:
         if self.available:
             return None
         return (
-            "python examples/finetune.py --data DIR --autoencoder encodecmae-diffusion-4s"
+            f"python examples/finetune.py --data DIR{_DATASET_OPTIONS.get(self.dataset or '', '')}"
+            " --autoencoder encodecmae-diffusion-4s --preset base"
             f" --prototypes-per-class {self.prototypes_per_class}{'' if self.adaptor else ' --no-adaptor'} --output OUT"
         )
 

@@ -1,0 +1,173 @@
+"""The commands that write pages: explanations of tracks, and the gallery of a model's prototypes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pecmae import cli_support, console
+from pecmae.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pecmae.companion import Companion
+    from pecmae.model import PECMAE
+    from pecmae.report import TrackReport
+    from pecmae.sounds import PrototypeSounds
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an existing one is replaced.")]
+Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where sounds are kept for the next run (default: beside the Hub's cache)"),
+]
+Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
+Dtype = Annotated[str | None, typer.Option(metavar="T", help="float32, bfloat16 or float16 (default: float32)")]
+
+
+def explain(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
+    ],
+    output: Output = Path("report.html"),
+    model: Model = None,
+    sounds: Annotated[int, typer.Option(metavar="N", min=0, help="Prototypes to sonify for each track, at most.")] = 24,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    cache: Cache = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Segments that are encoded together.")] = 16,
+) -> None:
+    """Write a page on which the reasons for labels can be read and heard.
+
+    One file that opens in any browser, without a network. Files that fail are named, on the page too.
+    """
+    _check_output(output)
+    files, rows = cli_support.find(paths)
+    interrupted = False
+    if files:
+        classifier, companion = _load(model, device, dtype)
+        from pecmae.report import build_report, describe_track
+
+        tracks: list[TrackReport] = []
+
+        def work(path: Path) -> dict[str, Any]:
+            tracks.append(describe_track(classifier, path, batch_size=batch_size))
+            return {}
+
+        done, interrupted = cli_support.each(files, "explaining", work)
+        rows += done
+        failures = [row for row in rows if "error" in row]
+        if tracks and not interrupted:
+            source = _sounds(classifier, cache, steps, guidance)
+            with _counted("sonifying") as progress:
+                report = build_report(
+                    classifier,
+                    tracks,
+                    name=_title(model),
+                    companion=companion,
+                    sounds=source,
+                    sounds_per_track=sounds,
+                    seed=seed,
+                    failures=failures,
+                    progress=progress,
+                )
+            console.deliver(report.to_html(), output)
+    _exit(rows, interrupted)
+
+
+def gallery(
+    output: Output = Path("gallery.html"),
+    model: Model = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Sounds of each prototype.")] = 4,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    cache: Cache = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Write a page with every prototype of a model: its sounds, its health, and where it stands among the others.
+
+    One file that opens in any browser, without a network. An interrupted run continues where it stopped.
+    """
+    _check_output(output)
+    subject, companion = _load(model, device, dtype)
+    from pecmae.gallery import build_gallery
+
+    source = _sounds(subject, cache, steps, guidance)
+    with _counted("sonifying") as progress:
+        page = build_gallery(
+            subject, name=_title(model), companion=companion, sounds=source, seeds=range(seeds), progress=progress
+        )
+    console.deliver(page.to_html(), output)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the console."""
+    app.command()(explain)
+    app.command()(gallery)
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir():
+        cli_support.refuse(f"{output}: this is a folder; give a file for --output.")
+    if not output.parent.is_dir():
+        cli_support.refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
+
+
+def _load(name: str | None, device: str | None, dtype: str | None) -> "tuple[PECMAE, Companion | None]":
+    """Load a model and what its directory holds beside it."""
+    model = cli_support.load_model(name, device, dtype)
+    from pecmae.companion import Companion
+    from pecmae.hub import resolve_model
+
+    try:
+        return model, Companion.load(resolve_model(name))
+    except CheckpointError as error:
+        console.say(f"{console.sentence(error)} The page does without it.", "warning")
+        return model, None
+
+
+def _title(model: str | None) -> str:
+    """What people call the model: the last part of a directory's path, a Hub id as it is."""
+    if model is None:
+        return "pecmae-mini"
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def _sounds(model: "PECMAE", cache: Path | None, steps: int | None, guidance: float | None) -> "PrototypeSounds":
+    from pecmae.sounds import PrototypeSounds
+
+    if cache is not None and cache.exists() and not cache.is_dir():
+        cli_support.refuse(f"{cache}: this is a file; give a folder for --cache.")
+    return PrototypeSounds(model, cache, num_inference_steps=steps, guidance_scale=guidance)
+
+
+@contextmanager
+def _counted(verb: str) -> Iterator[Callable[[int], Callable[[], None]]]:
+    """Yield what opens a progress bar once the number of steps is known."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda total: stack.enter_context(console.progress_bar(verb, total))
+
+
+def _exit(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
+    failed = sum("error" in row for row in rows)
+    if interrupted:
+        raise typer.Exit(130)
+    if failed:
+        console.say(f"{failed} of {len(rows)} failed")
+        raise typer.Exit(1)

@@ -1,0 +1,209 @@
+"""What a model's directory may hold beyond its weights: how its prototypes lie among the training segments.
+
+Shapes: N training segments, D width, C classes, M prototypes, E sampled embeddings, n nearest segments of each prototype.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pecmae.configuration import FORMAT_VERSION
+from pecmae.errors import CheckpointError, ConfigError
+from pecmae.storage import read_json_config
+
+if TYPE_CHECKING:
+    from pecmae.model import PECMAE
+
+COMPANION_FILE = "companion.safetensors"
+COMPANION_VERSION = 1
+# Segments whose distances are computed together.
+BATCH = 4096
+
+_ARRAYS = (
+    *("nearest_track", "nearest_label", "nearest_offset", "nearest_distance"),
+    *("wins", "own_wins", "sample_z", "sample_labels"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Companion:
+    """Training segments as the prototypes see them."""
+
+    # Names of the tracks that `nearest_track` points to.
+    track_names: tuple[str, ...]
+    # The training segments nearest to each prototype, the nearest first [shape=(M, n)]: track (index into track_names),
+    # class, first second in the track, and distance as the head measures it.
+    nearest_track: np.ndarray
+    nearest_label: np.ndarray
+    nearest_offset: np.ndarray
+    nearest_distance: np.ndarray
+    # Training segments that each prototype is the closest of all to [shape=(M,)], and how many of them are of its class.
+    wins: np.ndarray
+    own_wins: np.ndarray
+    # Some training embeddings [shape=(E, D), float16] and their classes [shape=(E,)].
+    sample_z: np.ndarray
+    sample_labels: np.ndarray
+    # Training segments in all, N.
+    num_segments: int
+
+    def purity(self, prototype: int) -> float | None:
+        """Share of a prototype's wins that are of its class; None where it never wins."""
+        wins = int(self.wins[prototype])
+        return int(self.own_wins[prototype]) / wins if wins else None
+
+    def nearest(self, prototype: int) -> list[dict[str, Any]]:
+        """The training segments nearest to a prototype: track, label (class number), offset (s), distance."""
+        return [
+            {
+                "track": self.track_names[int(self.nearest_track[prototype, rank])],
+                "label": int(self.nearest_label[prototype, rank]),
+                "offset": float(self.nearest_offset[prototype, rank]),
+                "distance": float(self.nearest_distance[prototype, rank]),
+            }
+            for rank in range(self.nearest_track.shape[1])
+        ]
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write it into the directory of the model it belongs to, whole or not at all; returns the file."""
+        from safetensors.numpy import save
+
+        directory = Path(directory)
+        metadata = {
+            "format_version": str(COMPANION_VERSION),
+            "model_sha256": _model_sha256(directory),
+            "num_segments": str(self.num_segments),
+            "track_names": json.dumps(list(self.track_names)),
+        }
+        path, partial = directory / COMPANION_FILE, directory / f".{COMPANION_FILE}.part"
+        try:
+            # save_file would make a file that only its owner may read.
+            partial.write_bytes(save({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, metadata))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> "Companion | None":
+        """Read it from a model's directory; None where there is none.
+
+        Raises
+        ------
+        CheckpointError
+            It is damaged, of a newer version, or describes other weights than those in the directory.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(directory) / COMPANION_FILE
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                version = int(metadata["format_version"])
+                if version > COMPANION_VERSION:
+                    raise CheckpointError(f"{path}: format version {version} is newer than this pecmae reads; upgrade it.")
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+                names, count = tuple(json.loads(metadata["track_names"])), int(metadata["num_segments"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path}: cannot be read ({error}); write it again or delete it.") from None
+        if metadata.get("model_sha256") != _model_sha256(Path(directory)):
+            raise CheckpointError(f"{path}: describes other weights than those beside it; write it again or delete it.")
+        return cls(track_names=names, num_segments=count, **arrays)
+
+
+def _model_sha256(directory: Path) -> str:
+    config = read_json_config(directory / "config.json", format_version=FORMAT_VERSION)
+    return str(config.get("sha256", {}).get("model.safetensors", ""))
+
+
+@torch.no_grad()
+def build_companion(
+    model: "PECMAE",
+    z: torch.Tensor,
+    tracks: torch.Tensor,
+    track_names: Sequence[str],
+    track_labels: torch.Tensor,
+    *,
+    offsets: torch.Tensor | None = None,
+    nearest: int = 5,
+    sample: int = 500,
+    seed: int = 0,
+) -> Companion:
+    """Describe the training data as a model's prototypes see it.
+
+    Parameters
+    ----------
+    model : PECMAE
+    z : Tensor [shape=(N, D)]
+        Embeddings of the training segments, those of a track in order (`pecmae.fitting.EmbeddedTracks` holds them so).
+    tracks : Tensor [shape=(N,), int64]
+        Number of the track that each is of.
+    track_names : sequence of str
+        What people should read; stored with the model.
+    track_labels : Tensor [shape=(tracks,), int64]
+        Class numbers.
+    offsets : Tensor [shape=(N,)], optional
+        Where each segment begins in its track, in seconds; by default those of a track follow each other without a gap.
+    nearest : int
+        Training segments to name for each prototype, each of another track.
+    sample : int
+        Embeddings to store, drawn at random.
+    seed : int
+        Of that draw.
+
+    Raises
+    ------
+    ConfigError
+        Shapes do not fit each other.
+    """
+    # Imported here: reading a companion needs nothing that the data's side of the package brings along.
+    from pecmae.prototype_health import nearest_segments
+
+    if len(z) != len(tracks) or len(track_names) != len(track_labels) or not len(z) or int(tracks.max()) >= len(track_names):
+        raise ConfigError(
+            f"{len(z)} embeddings, {len(tracks)} track numbers, {len(track_names)} names and {len(track_labels)} labels "
+            "do not belong together; give one number a segment, and one name and label a track."
+        )
+    device = model.head.prototypes.device
+    distances = torch.cat([model.head.distances(part.to(device)).cpu() for part in z.float().split(BATCH)])  # (N, M)
+    labels = track_labels[tracks]  # (N,)
+    winners = distances.argmin(1)
+    own = labels == model.head.prototype_labels.cpu()[winners]
+    count = distances.shape[1]
+    rows, _ = nearest_segments(distances, tracks, nearest)  # (M, n)
+    smallest = distances.gather(0, rows.T).T  # (M, n)
+    used, renumbered = torch.unique(tracks[rows], return_inverse=True)
+    if offsets is None:
+        offsets = _places(tracks) * model.autoencoder.config.segment_seconds
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(z))[:sample])
+    return Companion(
+        track_names=tuple(str(track_names[index]) for index in used.tolist()),
+        nearest_track=renumbered.numpy().astype(np.int32),
+        nearest_label=labels[rows].numpy().astype(np.int32),
+        nearest_offset=offsets[rows].numpy().astype(np.float32),
+        nearest_distance=smallest.numpy().astype(np.float32),
+        wins=torch.bincount(winners, minlength=count).numpy(),
+        own_wins=torch.bincount(winners[own], minlength=count).numpy(),
+        sample_z=z[chosen].cpu().numpy().astype(np.float16),
+        sample_labels=labels[chosen].numpy().astype(np.int32),
+        num_segments=len(z),
+    )
+
+
+def _places(tracks: torch.Tensor) -> torch.Tensor:
+    """How many segments of the same track stand before each [shape=(N,)]."""
+    order = torch.argsort(tracks, stable=True)
+    counts = torch.bincount(tracks)
+    starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    places = torch.empty_like(tracks)
+    places[order] = torch.arange(len(tracks)) - starts
+    return places

@@ -1,0 +1,251 @@
+"""From labelled audio to a model of its own, in one call: describe, check, embed, fit, measure, save."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from huggingface_hub import snapshot_download
+
+from pecmae.autoencoder import Autoencoder
+from pecmae.cards import Measurement
+from pecmae.collection import Collection, load_collection
+from pecmae.collection_checks import prepare_collection
+from pecmae.companion import build_companion
+from pecmae.configuration import PrototypeHeadConfig
+from pecmae.embedded_tracks import EmbeddedTracks, embed_files
+from pecmae.embedding_cache import EmbeddingCache, autoencoder_key, default_cache
+from pecmae.errors import ConfigError
+from pecmae.evaluation import Evaluation, evaluate_embedded
+from pecmae.fitting import HEAD_SETTINGS, fit_head
+from pecmae.model import PECMAE, AutoencoderReference
+from pecmae.runs import write_json
+from pecmae.training import TrainingResult, TrainingSettings
+from pecmae.zoo import find_entry
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What `fit` made."""
+
+    model: PECMAE
+    # With the splits that were used.
+    collection: Collection
+    # Segments of every split.
+    embedded: Mapping[str, EmbeddedTracks]
+    # Of the model on the tracks of every split.
+    evaluations: Mapping[str, Evaluation]
+    training: TrainingResult
+    # File → why it was left out.
+    failed: Mapping[str, str]
+    # For the model's card.
+    card_facts: Mapping[str, Any]
+
+    def report(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "step": self.training.step,
+            "class_normalised_accuracy": {split: found.accuracy for split, found in self.evaluations.items()},
+            "losses": self.training.losses,
+            "evaluations": {split: found.to_dict() for split, found in self.evaluations.items()},
+            "collection": self.collection.to_dict(),
+            "failed": dict(self.failed),
+        }
+
+
+def fit(
+    data: str | os.PathLike[str] | Collection,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    autoencoder: Autoencoder | str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    prototypes_per_class: int = 10,
+    adaptor: bool = True,
+    distance_reduction: str = "mean",
+    classification_loss: str = "cross_entropy",
+    settings: TrainingSettings = HEAD_SETTINGS,
+    cache: str | os.PathLike[str] | None = None,
+    batch_size: int = 16,
+    check: bool = True,
+    skip_bad: bool = False,
+    bundle: bool | None = None,
+    dtype: str | None = None,
+    progress: bool = False,
+    accelerator: Accelerator | None = None,
+    **options: Any,
+) -> FitResult:
+    """Fit prototypes to labelled audio on a frozen autoencoder.
+
+    Parameters
+    ----------
+    data : path or Collection
+        What `pecmae.collection.load_collection` takes, or what it returns. Splits that are missing are made from the seed.
+    output : path, optional
+        Folder of the run: checkpoints from which a killed run continues, report.json, and the model in `output/model`. Nothing
+        is written without it, but for the cache.
+    autoencoder : Autoencoder, Hub id, name of the zoo or directory, optional
+        The embedded model's by default.
+    revision : str, optional
+        Of a Hub id.
+    prototypes_per_class : int
+        K.
+    adaptor, distance_reduction, classification_loss
+        As in `PrototypeHeadConfig`.
+    settings : TrainingSettings
+        The paper's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
+    cache : path, optional
+        Where embeddings are kept: `output/cache`, or a folder beside the Hub's cache.
+    batch_size : int
+        Segments that are embedded together.
+    check, skip_bad : bool
+        Look at all files first; leave bad ones out instead of stopping.
+    bundle : bool, optional
+        Store the autoencoder in the model, instead of where it was loaded from. By default, only where that is no Hub id.
+    dtype : str, optional
+        Stored precision of the model.
+    progress : bool
+        Show progress bars on standard error.
+    accelerator : Accelerator, optional
+        Default: one made from the settings.
+    **options
+        Further arguments of `pecmae.fitting.fit_head`, such as `class_loss_weight` or `stop_after`.
+
+    Raises
+    ------
+    ConfigError
+        Something is wrong with the data (the message is the whole report), or the run in `output` had other settings.
+    """
+    accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
+    main = accelerator.is_main_process
+    collection = data if isinstance(data, Collection) else load_collection(data)
+    labels = collection.labels
+    if len(labels) < 2:
+        raise ConfigError(f"{collection.name}: {len(labels)} class(es) found; a classifier needs at least two.")
+    reference = None
+    if not isinstance(autoencoder, Autoencoder):
+        source = autoencoder
+        autoencoder = Autoencoder.from_pretrained(source, revision=revision, device="cpu")
+        reference = pinned_reference(source, revision, bundle)
+    autoencoder = autoencoder.to(accelerator.device).eval()
+    folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else default_cache()
+    # The first process checks and embeds; the others find what it stored.
+    with accelerator.main_process_first():
+        collection = prepare_collection(
+            collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=progress and main
+        )[0]
+        embedded, failed = _embed(
+            EmbeddingCache(folder, autoencoder), collection, labels, batch_size, skip_bad, progress and main
+        )
+    config = PrototypeHeadConfig(
+        embedding_dim=autoencoder.config.embedding_dim,
+        num_classes=len(labels),
+        prototypes_per_class=prototypes_per_class,
+        adaptor=adaptor,
+        distance_reduction=distance_reduction,
+        classification_loss=classification_loss,
+    )
+    facts = {
+        "stage": "head",
+        "head": asdict(config),
+        "autoencoder": autoencoder_key(autoencoder),
+        "labels": list(labels),
+        "data": {split: tracks.key for split, tracks in embedded.items()},
+    }
+    head, training = fit_head(
+        embedded["train"],
+        config,
+        settings,
+        validation=embedded.get("validation"),
+        output=output,
+        description=facts,
+        progress=progress,
+        accelerator=accelerator,
+        **options,
+    )
+    model = PECMAE(autoencoder.cpu(), head, labels, reference)
+    evaluations = {split: evaluate_embedded(model, tracks) for split, tracks in embedded.items()}
+    card = _card_facts(collection, evaluations, settings, training, model)
+    result = FitResult(model, collection, embedded, evaluations, training, failed, card)
+    if output is not None and main:
+        _save(result, Path(output), dtype)
+    accelerator.wait_for_everyone()
+    return result
+
+
+def _embed(
+    cache: EmbeddingCache, collection: Collection, labels: tuple[str, ...], batch_size: int, skip_bad: bool, progress: bool
+) -> tuple[dict[str, EmbeddedTracks], dict[str, str]]:
+    embedded: dict[str, EmbeddedTracks] = {}
+    failed: dict[str, str] = {}
+    for split in ("train", "validation", "test"):
+        if clips := collection.splits.get(split):
+            embedded[split], bad = embed_files(
+                cache, clips, labels, batch_size=batch_size, skip_bad=skip_bad, progress=progress
+            )
+            failed |= bad
+    return embedded, failed
+
+
+def pinned_reference(
+    autoencoder: str | os.PathLike[str] | None, revision: str | None, bundle: bool | None
+) -> AutoencoderReference | None:
+    """How a saved model should refer to its autoencoder: a Hub id with the commit in the cache, or not at all (None)."""
+    if bundle or autoencoder is None or isinstance(autoencoder, os.PathLike) or Path(autoencoder).is_dir():
+        return None
+    entry = find_entry(autoencoder)
+    repo_id = entry.repo_id if entry is not None else autoencoder
+    if repo_id is None or repo_id.count("/") != 1:
+        return None
+    try:
+        # A snapshot folder is called after its commit.
+        commit = Path(snapshot_download(repo_id, revision=revision, local_files_only=True, allow_patterns=[])).name
+    except (OSError, ValueError):
+        commit = revision or ""
+    return AutoencoderReference(autoencoder, commit if re.fullmatch(r"[0-9a-f]{40}", commit) else revision)
+
+
+def _card_facts(
+    collection: Collection,
+    evaluations: Mapping[str, Evaluation],
+    settings: TrainingSettings,
+    training: TrainingResult,
+    model: PECMAE,
+) -> dict[str, Any]:
+    """What the card says beside the configuration."""
+    sizes = ", ".join(f"{len(found.true)} {split}" for split, found in evaluations.items())
+    split = "test" if "test" in evaluations else "validation" if "validation" in evaluations else None
+    metrics: tuple[Measurement, ...] = ()
+    if split is not None:
+        metrics = evaluations[split].measurements(
+            collection.name, split, "python examples/evaluate.py --data DIR --model MODEL"
+        )
+    return {
+        "training_data": f"{(collection.description or collection.name).rstrip('.')}. Tracks: {sizes}.",
+        "training_settings": _settings_rows(settings, training, model),
+        "metrics": metrics,
+    }
+
+
+def _settings_rows(settings: TrainingSettings, training: TrainingResult, model: PECMAE) -> tuple[tuple[str, str], ...]:
+    head = model.head.config
+    return (
+        ("steps", f"{training.step} of {settings.steps}"),
+        ("batch", f"{settings.batch_size} segments"),
+        ("learning rate", f"{settings.learning_rate:g}, {settings.schedule}"),
+        ("optimizer", f"{settings.optimizer}, weight decay {settings.weight_decay:g}"),
+        ("loss", f"{head.classification_loss}, distance by {head.distance_reduction}"),
+        ("seed", str(settings.seed)),
+    )
+
+
+def _save(result: FitResult, output: Path, dtype: str | None) -> None:
+    """The model with its card and its companion, and the report."""
+    model, train = result.model, result.embedded["train"]
+    model.save_pretrained(output / "model", dtype=dtype, model_card_kwargs={"name": output.resolve().name, **result.card_facts})
+    saved = PECMAE.from_pretrained(output / "model", device="cpu", autoencoder=model.autoencoder)
+    companion = build_companion(saved, train.z, train.tracks, train.names, train.track_labels, offsets=train.offsets)
+    companion.save(output / "model")
+    write_json(output / "report.json", result.report())

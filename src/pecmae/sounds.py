@@ -1,0 +1,152 @@
+"""Sound for pages: compressed in memory, and sonified prototypes kept on disk so that an interrupted run continues."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+from pecmae.audio import load_audio, write_audio
+from pecmae.errors import AudioError, AudioWarning
+
+if TYPE_CHECKING:
+    from pecmae.model import PECMAE
+
+# Every browser plays MP3; Opus is smaller, but older iPhones and Safari don't play it. 56 kbit/s at 24 kHz.
+_MP3 = {
+    "format": "MP3",
+    "subtype": "MPEG_LAYER_III",
+    "bitrate_mode": "CONSTANT",
+    "compression_level": 0.7,
+}  # 56 kbit/s at 24 kHz
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_VORBIS = {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.7}
+
+# Raised when what a cached sound depends on changes.
+CACHE_VERSION = 1
+
+
+class CompressedSound:
+    """Compressed sound that grows in memory; closing it completes it."""
+
+    def __init__(self, sampling_rate: int) -> None:
+        self._buffer = io.BytesIO()
+        options = _MP3 if sampling_rate in _MP3_RATES else _VORBIS
+        self.media_type = "audio/mpeg" if sampling_rate in _MP3_RATES else "audio/ogg"
+        self._file = soundfile.SoundFile(self._buffer, "w", samplerate=sampling_rate, channels=1, **options)
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append `samples` [shape=(N,)]; what lies beyond ±1 is clipped."""
+        self._file.write(np.clip(samples, -1, 1))
+
+    def close(self) -> bytes:
+        """Return the whole."""
+        self._file.close()
+        return self._buffer.getvalue()
+
+
+def compressed(samples: np.ndarray, sampling_rate: int) -> dict[str, str]:
+    """Return `samples` [shape=(N,)] as {"type": media type, "data": base64}."""
+    sound = CompressedSound(sampling_rate)
+    sound.write(samples)
+    return encoded(sound)
+
+
+def encoded(sound: CompressedSound) -> dict[str, str]:
+    """Complete `sound` and return it as {"type": media type, "data": base64}."""
+    return {"type": sound.media_type, "data": base64.b64encode(sound.close()).decode()}
+
+
+def default_cache() -> Path:
+    """Where sounds are kept unless the caller says otherwise: beside the Hub's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).parent / "pecmae" / "sounds"
+
+
+class PrototypeSounds:
+    """Sonified prototypes of one model, each made once and kept as a file.
+
+    Parameters
+    ----------
+    model : PECMAE
+    folder : path, optional
+        Where files are kept, in a sub-folder for the weights and settings; see `default_cache`.
+    num_inference_steps, guidance_scale : optional
+        As for `PECMAE.sonify`.
+    """
+
+    def __init__(
+        self,
+        model: "PECMAE",
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> None:
+        self.model = model
+        self.options: dict[str, Any] = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+        self.folder = (default_cache() if folder is None else Path(folder)) / self._key()
+
+    def _key(self) -> str:
+        """Of all that a sound depends on besides prototype and seed."""
+        digest = hashlib.sha256()
+        config = self.model.autoencoder.config
+        settings = [config.segment_samples, config.num_inference_steps, config.guidance_scale, *self.options.values()]
+        digest.update(json.dumps([CACHE_VERSION, settings, dict(self.model.scheduler.config)], default=str).encode())
+        digest.update(self.model.head.projected_prototypes().cpu().numpy().tobytes())
+        for part in (self.model.autoencoder.denoiser, self.model.autoencoder.codec_decoder):
+            for name, value in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def path(self, prototype: int, seed: int) -> Path:
+        """Where the sound of a prototype (0 … M-1) lies when it was made."""
+        return self.folder / f"{prototype}-{seed}.flac"
+
+    def missing(self, prototypes: Iterable[int], seed: int) -> list[int]:
+        """Those of the `prototypes` that have to be made."""
+        return [prototype for prototype in prototypes if not self.path(prototype, seed).is_file()]
+
+    def make(self, prototypes: Iterable[int], seed: int, advance: Callable[[], None] = lambda: None) -> None:
+        """Sonify and keep those of the `prototypes` (0 … M-1) that are missing; `advance` is called after each of all."""
+        wanted = list(prototypes)
+        missing = self.missing(wanted, seed)
+        for _ in range(len(wanted) - len(missing)):
+            advance()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        per_class = self.model.head.config.prototypes_per_class
+        for prototype in missing:
+            label = self.model.labels[prototype // per_class]
+            samples = self.model.sonify(label, prototype=prototype % per_class, seed=seed, **self.options)[0]
+            write_audio(self.path(prototype, seed), samples, self.model.sampling_rate)
+            advance()
+
+    def get(self, prototype: int, seed: int = 0) -> np.ndarray:
+        """Samples of a prototype's sound [shape=(N,)], made when it is missing or its file is damaged."""
+        self.make([prototype], seed)
+        try:
+            with without_audio_warnings():
+                return load_audio(self.path(prototype, seed), target_rate=self.model.sampling_rate)
+        except AudioError:
+            self.path(prototype, seed).unlink()
+            self.make([prototype], seed)
+            with without_audio_warnings():
+                return load_audio(self.path(prototype, seed), target_rate=self.model.sampling_rate)
+
+
+@contextmanager
+def without_audio_warnings() -> Iterator[None]:
+    """Let what is shown, or was said already, go without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AudioWarning)
+        yield

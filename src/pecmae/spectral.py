@@ -1,0 +1,42 @@
+"""Distance of two waveforms in mel spectrograms.
+
+Shapes: B batch.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+MEL_RESOLUTIONS = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # (n_fft, mel bands)
+MAGNITUDE_FLOOR = 2e-5  # of a full-scale amplitude of 1: -94 dB
+
+
+class SpectralLoss(nn.Module):
+    """Distance of two waveforms in mel spectrograms of several resolutions."""
+
+    def __init__(self, sampling_rate: int) -> None:
+        super().__init__()
+        for n_fft, bands in MEL_RESOLUTIONS:
+            bank = mel_filter_bank(n_fft // 2 + 1, bands, 0.0, sampling_rate / 2, sampling_rate, norm=None, mel_scale="htk")
+            bank = bank / np.maximum(bank.sum(0, keepdims=True), 1e-6)  # a band is a weighted mean of bins
+            self.register_buffer(f"bank_{n_fft}", torch.from_numpy(bank).float(), persistent=False)
+            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
+
+    def mel(self, wav: Tensor, n_fft: int) -> Tensor:
+        """Mel-band amplitudes (B, frames, bands) of a waveform (B, samples); a full-scale sine is about 0.5."""
+        window = getattr(self, f"window_{n_fft}")
+        spectrum = torch.stft(wav, n_fft, n_fft // 4, window=window, return_complex=True, pad_mode="constant")
+        power = spectrum.real.square() + spectrum.imag.square()
+        amplitude = (power + 1e-12).sqrt() / window.sum()
+        return amplitude.transpose(1, 2) @ getattr(self, f"bank_{n_fft}")
+
+    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-amplitude error (nepers) and relative amplitude error, both averaged over the resolutions."""
+        log_errors, errors = [], []
+        for n_fft, _ in MEL_RESOLUTIONS:
+            found, wanted = self.mel(output, n_fft), self.mel(target, n_fft)
+            log_errors.append(F.l1_loss((found + MAGNITUDE_FLOOR).log(), (wanted + MAGNITUDE_FLOOR).log()))
+            errors.append((found - wanted).abs().sum() / (wanted.sum() + 1e-3))
+        return torch.stack(log_errors).mean(), torch.stack(errors).mean()

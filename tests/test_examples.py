@@ -1,0 +1,116 @@
+"""The training scripts, one after the other at toy size: whole, and stopped and continued, they end with the same weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import EncodecModel
+
+import finetune
+import pretrain_encodecmae
+import train_autoencoder
+import train_codec
+from pecmae import PECMAE, Autoencoder
+from pecmae.audio import write_audio
+from pecmae.errors import ConfigError
+
+RATE = 24_000
+LENGTHS = ["--segment-seconds", "0.4", "--stride-seconds", "0.3"]
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, six clips of 1.2 s for training and one for validation."""
+    folder, draws = tmp_path_factory.mktemp("music"), np.random.default_rng(0)
+    time = np.arange(round(1.2 * RATE)) / RATE
+    for label, pitch in (("high", 2000), ("low", 200)):
+        for split, count in (("train", 3), ("validation", 1)):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                wav = 0.3 * np.sin(2 * np.pi * pitch * (1 + 0.1 * number) * time) + draws.normal(0, 0.01, len(time))
+                write_audio(folder / split / label / f"{number}.wav", wav.astype(np.float32), RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Each script run whole and in two parts; each stage stands on the whole run of the one before."""
+    root, data = tmp_path_factory.mktemp("runs"), ["--data", str(music), "--preset", "toy"]
+    found = {}
+
+    def run(name: str, main: Callable[[list[str]], None], arguments: list[str]) -> Path:
+        whole, parts = root / f"{name}-whole", root / f"{name}-parts"
+        main([*arguments, "--output", str(whole)])
+        main([*arguments, "--output", str(parts), "--stop-after", "0"])
+        assert len(list((parts / "checkpoints").iterdir())) == 1
+        main([*arguments, "--output", str(parts)])
+        found[name] = whole, parts
+        return whole
+
+    codec = ["--codec", str(run("codec", train_codec.main, data) / "codec")]
+    run("refined", train_codec.main, [*data, "--refine", codec[1]])
+    encodecmae = run("encodecmae", pretrain_encodecmae.main, [*data, *codec, *LENGTHS]) / "encodecmae"
+    autoencoder = run("autoencoder", train_autoencoder.main, [*data, *codec, "--encodecmae", str(encodecmae), *LENGTHS])
+    run("head", finetune.main, [*data, "--autoencoder", str(autoencoder / "autoencoder"), "--prototypes", "2", "--bundle"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stage", "result"),
+    [
+        ("codec", "codec"),
+        ("refined", "codec"),
+        ("encodecmae", "encodecmae"),
+        ("autoencoder", "autoencoder"),
+        ("head", "model"),
+    ],
+)
+def test_a_stopped_and_continued_run_gives_the_same_weights(
+    runs: dict[str, tuple[Path, Path]], stage: str, result: str
+) -> None:
+    whole, parts = (load_file(run / result / "model.safetensors") for run in runs[stage])
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_refining_the_codec_keeps_its_features(runs: dict[str, tuple[Path, Path]]) -> None:
+    before, after = (EncodecModel.from_pretrained(runs[stage][0] / "codec").state_dict() for stage in ("codec", "refined"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+
+
+def test_the_codec_s_features_are_standardised(runs: dict[str, tuple[Path, Path]], music: Path) -> None:
+    codec = EncodecModel.from_pretrained(runs["codec"][0] / "codec")
+    draws = np.random.default_rng(1)
+    with torch.no_grad():
+        time = torch.arange(RATE) / RATE
+        pitches = torch.from_numpy(draws.uniform(200, 2400, (16, 1))).float()
+        features = codec.encoder((0.3 * torch.sin(2 * torch.pi * pitches * time))[:, None])
+    assert 0.3 < features.std() < 3
+
+
+def test_the_autoencoder_holds_the_frozen_parts_unchanged(runs: dict[str, tuple[Path, Path]]) -> None:
+    autoencoder = Autoencoder.from_pretrained(runs["autoencoder"][0] / "autoencoder")
+    codec = EncodecModel.from_pretrained(runs["codec"][0] / "codec")
+    wav = 0.1 * torch.randn(1, 9600, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(autoencoder.extract_features(wav), codec.encoder(wav[:, None]).transpose(1, 2))
+    stored = load_file(runs["encodecmae"][0] / "encodecmae" / "model.safetensors")
+    assert all(torch.equal(autoencoder.encodecmae.state_dict()[name], value) for name, value in stored.items())
+
+
+def test_the_last_stage_s_model_classifies_and_sounds(runs: dict[str, tuple[Path, Path]], music: Path) -> None:
+    model = PECMAE.from_pretrained(runs["head"][0] / "model")
+    assert model.labels == ("high", "low")
+    assert model.predict(music / "validation" / "low" / "0.wav").label in model.labels
+    assert model.sonify("low", prototype=0, num_inference_steps=2).shape == (1, 9600)
+
+
+def test_an_encodecmae_of_another_codec_is_refused(runs: dict[str, tuple[Path, Path]], music: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(music), "--codec", str(runs["refined"][0] / "codec"), "--preset", "toy", *LENGTHS]
+    encodecmae = str(runs["encodecmae"][0] / "encodecmae")
+    with pytest.raises(ConfigError, match="another codec"):
+        train_autoencoder.main([*arguments, "--encodecmae", encodecmae, "--output", str(tmp_path)])

@@ -1,0 +1,141 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import pecmae
+from pecmae import ConfigError, PrototypeHeadConfig
+from pecmae.checkpoints import convert_prototype_head
+from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.fitting import HEAD_SETTINGS, HeadObjective, fit_head, track_accuracy
+from pecmae.training import train
+
+DATA = Path(__file__).parent / "data"
+CONFIG = PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32)
+SETTINGS = replace(HEAD_SETTINGS, steps=10, batch_size=16, checkpoint_every=3, log_every=1)
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(pecmae.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+    "ACCELERATE_USE_CPU": "1",
+}
+
+
+def clusters(seed: int = 0) -> EmbeddedTracks:
+    """Thirty tracks of three segments in three classes that can be told apart, not perfectly."""
+    draws = np.random.default_rng(seed)
+    labels = np.arange(30) % 3
+    tracks = np.repeat(np.arange(30), 3)
+    centres = np.random.default_rng(9).normal(size=(3, 16))
+    z = centres[labels[tracks]] + draws.normal(size=(90, 16))
+    return EmbeddedTracks(torch.from_numpy(z.astype(np.float32)), torch.from_numpy(tracks), torch.from_numpy(labels))
+
+
+@pytest.mark.parametrize("variant", ["adaptor", "no_adaptor"])
+def test_the_published_losses_are_reproduced(variant):
+    reference = load_file(DATA / "prototype_head.safetensors")
+
+    def part(name: str) -> dict[str, torch.Tensor]:
+        prefix = f"{variant}.{name}."
+        return {key.removeprefix(prefix): value for key, value in reference.items() if key.startswith(prefix)}
+
+    head = convert_prototype_head(part("init"))
+    for module in head.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the reference ran without
+    count = len(reference["labels"])
+    data = EmbeddedTracks(reference["features"], torch.arange(count), reference["labels"].long())
+    settings = replace(HEAD_SETTINGS, steps=50, batch_size=count, log_every=1)
+    result = train(HeadObjective(head, data), lambda context: torch.arange(count), settings, None)
+    found = torch.tensor([[point[name] for name in ("classification", "prototype")] for point in result.history])
+    expected = reference[f"{variant}.trajectory"][:, :2]
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+    final = convert_prototype_head(part("final")).state_dict()
+    for name, tensor in head.state_dict().items():
+        assert (tensor - final[name]).abs().max() <= 1e-4 * final[name].abs().max()
+
+
+def test_fitting_learns_and_keeps_the_head_of_the_lowest_validation_loss():
+    head, result = fit_head(
+        clusters(), CONFIG, replace(SETTINGS, steps=60), validation=clusters(1), evaluate_every=10, class_loss_weight=0.5
+    )
+    assert result.finished
+    assert result.history[-1]["loss"] < 0.7 * result.history[0]["loss"]
+    assert {"loss", "classification", "prototype", "accuracy", "learning_rate"} <= set(result.history[-1])
+    assert not head.training
+    assert track_accuracy(head, clusters(2)) > 0.8
+
+
+def test_averages_are_of_each_track():
+    tracks = EmbeddedTracks(torch.zeros(3, 1), torch.tensor([0, 1, 1]), torch.tensor([0, 1]))
+    assert tracks.average(torch.tensor([[1.0], [2.0], [4.0]])).tolist() == [[1.0], [3.0]]
+
+
+def weights(head: nn.Module) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in head.state_dict().values()])
+
+
+RUN = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_fitting import CONFIG, SETTINGS, clusters, weights
+from pecmae.fitting import HeadObjective, fit_head
+from accelerate import Accelerator
+mode, output = sys.argv[2], sys.argv[3]
+if mode == "step":
+    forward = HeadObjective.forward
+    def stop(self, rows, context):
+        if context.step == 7:
+            os.kill(os.getpid(), 9)
+        return forward(self, rows, context)
+    HeadObjective.forward = stop
+if mode == "save":
+    save = Accelerator.save_state
+    def cut_off(self, folder, **options):
+        save(self, folder, **options)
+        if "step_6" in folder:
+            with open(folder + "/model.safetensors", "r+b") as file:
+                file.truncate(100)
+            os.kill(os.getpid(), 9)
+    Accelerator.save_state = cut_off
+run = None if mode == "two" else output
+head, _ = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4, output=run)
+if mode == "two" and Accelerator().is_main_process:
+    torch.save(weights(head), output)
+"""
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("step", "step_6"), ("save", "step_3")])
+def test_a_killed_run_continues_to_the_same_weights(tmp_path, mode, kept):
+    arguments = [sys.executable, "-c", RUN, Path(__file__).parent, mode, tmp_path / "run"]
+    assert subprocess.run(arguments, env=ENVIRONMENT, check=False).returncode == -signal.SIGKILL
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert max(path.name for path in checkpoints.iterdir() if path.suffix != ".partial") == kept
+    options = {"validation": clusters(1), "evaluate_every": 4}
+    continued, result = fit_head(clusters(), CONFIG, SETTINGS, output=tmp_path / "run", **options)
+    whole, _ = fit_head(clusters(), CONFIG, SETTINGS, **options)
+    assert torch.equal(weights(continued), weights(whole))
+    assert [point["step"] for point in result.history][-4:] == [7, 8, 9, 10]
+    with pytest.raises(ConfigError, match="the run there had other settings"):
+        fit_head(clusters(), CONFIG, replace(SETTINGS, seed=1), output=tmp_path / "run", **options)
+
+
+def test_two_processes_equal_one(tmp_path):
+    (tmp_path / "script.py").write_text(RUN)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [*launcher, tmp_path / "script.py", Path(__file__).parent, "two", tmp_path / "weights.pt"]
+    subprocess.run(arguments, env=ENVIRONMENT, check=True, capture_output=True)
+    alone, _ = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4)
+    start, _ = fit_head(clusters(), CONFIG, replace(SETTINGS, learning_rate=0.0), validation=clusters(1), evaluate_every=4)
+    together = torch.load(tmp_path / "weights.pt")
+    moved = (weights(alone) - weights(start)).abs().max()
+    assert (together - weights(alone)).abs().max() < 1e-3 * moved

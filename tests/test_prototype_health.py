@@ -1,0 +1,70 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pecmae import PrototypeHead, PrototypeHeadConfig
+from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.prototype_health import data_spacing, nearest_segments, prototype_health
+
+LABELS = ("a", "b")
+
+
+def head_at(points: list[list[float]], reduction: str = "sum") -> PrototypeHead:
+    config = PrototypeHeadConfig(
+        embedding_dim=2, num_classes=2, prototypes_per_class=len(points) // 2, adaptor=False, distance_reduction=reduction
+    )
+    head = PrototypeHead(config).eval()
+    with torch.no_grad():
+        head.prototypes.copy_(torch.tensor(points))
+    return head
+
+
+def tracks_at(points: list[list[float]], tracks: list[int], labels: list[int]) -> EmbeddedTracks:
+    names = tuple(f"t{n}.wav" for n in range(len(labels)))
+    return EmbeddedTracks(
+        torch.tensor(points), torch.tensor(tracks), torch.tensor(labels), names, 4.0 * torch.arange(len(points))
+    )
+
+
+def test_the_nearest_segments_are_of_distinct_tracks():
+    distances = torch.tensor([[1.0, 9.0], [0.5, 8.0], [2.0, 1.0], [3.0, 1.0]])
+    rows, count = nearest_segments(distances, torch.tensor([0, 0, 1, 2]), 2)
+    assert count == 2
+    assert rows.tolist()[0] == [1, 2]
+    assert sorted(rows.tolist()[1]) == [2, 3]
+    assert nearest_segments(distances, torch.tensor([0, 0, 1, 2]), 10)[1] == 3
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_health_of_prototypes_in_the_plane(reduction):
+    # Class a around (0, 0), class b around (10, 0); neighbours of other tracks are 1 apart.
+    data = tracks_at([[0.0, 0.0], [0.1, 0.0], [1.0, 0.0], [10.0, 0.0], [11.0, 0.0]], [0, 0, 1, 2, 3], [0, 0, 1, 1])
+    # a 0 on its data, a 1 where only b lies; b 0 and b 1 the same, far from everything.
+    head = head_at([[0.0, 0.0], [10.5, 0.0], [100.0, 0.0], [100.0, 0.1]], reduction)
+    health = prototype_health(head, LABELS, data)
+    unit = 1.0 if reduction == "sum" else 2**-0.5
+    assert health.usage.tolist() == pytest.approx([0.6, 0.4, 0, 0])
+    assert [health.name(m) for m in health.dead] == ["b 0", "b 1"]
+    assert health.duplicates == ((2, 3),)
+    assert health.purity.tolist() == [0.5, 0.5, 0.5, 0.5]
+    assert health.relative_distance[0] == 0
+    assert health.relative_distance[1] == pytest.approx(9.5 * unit / health.spacing)
+    near = health.nearest[1][0]
+    assert (near.track, near.label, near.offset) in [("t2.wav", "b", 12.0), ("t3.wav", "b", 16.0)]
+    assert near.distance == pytest.approx(0.5 * unit)
+
+
+def test_spacing_is_the_distance_to_other_tracks():
+    data = tracks_at([[0.0, 0.0], [0.1, 0.0], [3.0, 0.0]], [0, 0, 1], [0, 1])
+    assert data_spacing(head_at([[0.0, 0.0], [1.0, 1.0]]), data) == pytest.approx(2.9)
+
+
+def test_health_is_plain_values():
+    data = tracks_at([[0.0, 0.0], [10.0, 0.0]], [0, 1], [0, 1])
+    health = prototype_health(head_at([[0.0, 0.0], [10.0, 0.0]]), LABELS, data)
+    found = json.loads(json.dumps(health.to_dict(np.array([1.0, 0.5]))))
+    assert found["prototypes"][1]["sonification_survival"] == 0.5
+    assert found["prototypes"][0]["nearest"][0] == {"track": "t0.wav", "label": "a", "offset": 0.0, "distance": 0.0}
+    assert found["num_dead"] == found["num_duplicates"] == 0
