@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from published import PARITY, published_checkpoints, write_published
 
 from pecmae import Autoencoder, CheckpointError
 from pecmae.checkpoints import (
@@ -13,6 +12,7 @@ from pecmae.checkpoints import (
     read_gin,
     read_pickled_tensors,
 )
+from published import PARITY, published_checkpoints, write_published
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_a_missing_tensor_is_named(published, name):
 
 
 def test_an_unknown_tensor_is_named(published):
-    with pytest.raises(CheckpointError, match="unknown tensor 'cross_attention.weight'"):
+    with pytest.raises(CheckpointError, match=r"unknown tensor 'cross_attention\.weight'"):
         convert_autoencoder({**published[0], "cross_attention.weight": torch.zeros(1)}, published[1])
-    with pytest.raises(CheckpointError, match="unknown tensor 'vocoder.weight'"):
+    with pytest.raises(CheckpointError, match=r"unknown tensor 'vocoder\.weight'"):
         convert_codec({**published[1], "vocoder.weight": torch.zeros(1)})
 
 
@@ -118,7 +118,7 @@ def test_prototype_heads_are_converted_strictly():
     head = convert_prototype_head(state, mean=0.5, std=2.0)
     assert (head.config.num_classes, head.config.prototypes_per_class, head.config.adaptor) == (2, 2, False)
     assert (float(head.mean), float(head.std)) == (0.5, 2.0)
-    with pytest.raises(CheckpointError, match="'linear.bias' is missing"):
+    with pytest.raises(CheckpointError, match=r"'linear\.bias' is missing"):
         convert_prototype_head({name: state[name] for name in ("protos", "linear.weight")})
-    with pytest.raises(CheckpointError, match="unknown tensor 'conv.weight'"):
+    with pytest.raises(CheckpointError, match=r"unknown tensor 'conv\.weight'"):
         convert_prototype_head({**state, "conv.weight": torch.zeros(1)})

@@ -108,6 +108,7 @@ if mode == "save":
             os.kill(os.getpid(), 9)
     Accelerator.save_state = cut_off
 run = None if mode == "two" else output
+assert Accelerator().num_processes == (2 if mode == "two" else 1)
 head, _ = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4, output=run)
 if mode == "two" and Accelerator().is_main_process:
     torch.save(weights(head), output)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pecmae import PECMAE, AudioError, ConfigError, Explanation
-from pecmae.model import AutoencoderReference
+from pecmae import PECMAE, AudioError, AutoencoderReference, ConfigError, Explanation
 
 
 def test_prediction_holds_the_average_of_its_segments(tiny_model, tone):

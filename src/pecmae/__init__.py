@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pecmae.autoencoder import Autoencoder as Autoencoder
     from pecmae.configuration import AutoencoderConfig as AutoencoderConfig
+    from pecmae.configuration import AutoencoderReference as AutoencoderReference
     from pecmae.configuration import PrototypeHeadConfig as PrototypeHeadConfig
     from pecmae.errors import AudioError as AudioError
     from pecmae.errors import AudioWarning as AudioWarning
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pecmae.errors import PecmaeError as PecmaeError
     from pecmae.finetuning import fit as fit
     from pecmae.model import PECMAE as PECMAE
-    from pecmae.model import AutoencoderReference as AutoencoderReference
     from pecmae.outputs import Explanation as Explanation
     from pecmae.outputs import Prediction as Prediction
     from pecmae.prototypes import PrototypeHead as PrototypeHead
@@ -39,7 +39,7 @@ _MODULES = {
     "HubError": "errors",
     "PecmaeError": "errors",
     "fit": "finetuning",
-    "AutoencoderReference": "model",
+    "AutoencoderReference": "configuration",
     "PECMAE": "model",
     "Explanation": "outputs",
     "Prediction": "outputs",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pecmae.errors import ConfigError
 
@@ -97,6 +97,66 @@ class PrototypeHeadConfig:
         return self.num_classes * self.prototypes_per_class
 
 
+@dataclass(frozen=True)
+class AutoencoderReference:
+    """Where an autoencoder that several models share can be loaded from."""
+
+    # A Hub id or a name of the zoo.
+    repo_id: str
+    # A commit, a tag or a branch; none: the main branch.
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a model directory's config.json holds beside the hashes of its weights."""
+
+    labels: tuple[str, ...]
+    head: PrototypeHeadConfig
+    # Scalars of the training set, see `PrototypeHead`.
+    mean: float
+    std: float
+    # None: the autoencoder is inside the directory.
+    autoencoder: AutoencoderReference | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "labels": list(self.labels),
+            "head": config_to_dict(self.head),
+            "normalisation": {"mean": self.mean, "std": self.std},
+            "autoencoder": asdict(self.autoencoder) if self.autoencoder else None,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> Self:
+        """Read the JSON values found in `source` (named in errors).
+
+        Raises
+        ------
+        ConfigError
+            A key is missing, unknown, or of another type.
+        """
+        _check_keys(values, {"labels", "head", "normalisation", "autoencoder"}, source)
+        labels, normalisation, reference = values["labels"], values["normalisation"], values["autoencoder"]
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ConfigError(f"{source}: labels should be a list of names; restore it or save the model again.")
+        if not isinstance(normalisation, dict) or not all(_is_of_type(value, float) for value in normalisation.values()):
+            raise ConfigError(f"{source}: normalisation should hold the numbers mean and std; save the model again.")
+        _check_keys(normalisation, {"mean", "std"}, f"{source}: normalisation")
+        if reference is not None:
+            if not isinstance(reference, dict):
+                raise ConfigError(f"{source}: autoencoder should be null or hold repo_id and revision; save the model again.")
+            _check_keys(reference, {"repo_id", "revision"}, f"{source}: autoencoder")
+        return cls(
+            labels=tuple(labels),
+            head=config_from_dict(PrototypeHeadConfig, values["head"], f"{source}: head"),
+            mean=float(normalisation["mean"]),
+            std=float(normalisation["std"]),
+            autoencoder=AutoencoderReference(**reference) if reference else None,
+        )
+
+
 Config = TypeVar("Config", AutoencoderConfig, PrototypeHeadConfig)
 
 
@@ -114,16 +174,20 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
         A key is missing, unknown, or of another type than the field's.
     """
     known = {field.name: field for field in fields(kind)}
-    if unknown := sorted(set(values) - set(known)):
-        raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
-    if missing := sorted(name for name in known if name not in values):
-        raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
+    _check_keys(values, set(known), source)
     converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in converted.items():
         expected: Any = getattr(known[name].type, "__origin__", known[name].type)
         if not _is_of_type(value, expected):
             raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {expected.__name__}.")
     return kind(**converted)
+
+
+def _check_keys(values: Mapping[str, Any], known: set[str], source: str) -> None:
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
+    if missing := sorted(known - set(values)):
+        raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
 
 
 def _is_of_type(value: Any, expected: Any) -> bool:

@@ -15,13 +15,13 @@ from pecmae.cards import Measurement
 from pecmae.collection import Collection, load_collection
 from pecmae.collection_checks import prepare_collection
 from pecmae.companion import build_companion
-from pecmae.configuration import PrototypeHeadConfig
+from pecmae.configuration import AutoencoderReference, PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks, embed_files
 from pecmae.embedding_cache import EmbeddingCache, autoencoder_key, default_cache
 from pecmae.errors import ConfigError
 from pecmae.evaluation import Evaluation, evaluate_embedded
 from pecmae.fitting import HEAD_SETTINGS, fit_head
-from pecmae.model import PECMAE, AutoencoderReference
+from pecmae.model import PECMAE
 from pecmae.runs import write_json
 from pecmae.training import TrainingResult, TrainingSettings
 from pecmae.zoo import find_entry

@@ -6,7 +6,6 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from pecmae.audio import AudioSource
 from pecmae.autoencoder import Autoencoder, pick_device, pick_dtype
 from pecmae.cards import facts_from_directory, render_card
-from pecmae.configuration import FORMAT_VERSION, PrototypeHeadConfig, config_from_dict, config_to_dict
+from pecmae.configuration import FORMAT_VERSION, AutoencoderReference, ModelConfig
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
 from pecmae.hub import resolve_model
@@ -36,16 +35,6 @@ MODEL_TYPE = "pecmae"
 GENERATION_BATCH = 16
 # Sound that would clip is scaled down to this peak.
 PEAK = 0.99
-
-
-@dataclass(frozen=True)
-class AutoencoderReference:
-    """Where an autoencoder that several models share can be loaded from."""
-
-    # A Hub id or a name of the zoo.
-    repo_id: str
-    # A commit, a tag or a branch; none: the main branch.
-    revision: str | None = None
 
 
 class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
@@ -272,21 +261,15 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         """
         directory = resolve_model(pretrained_model_name_or_path, **options)
         path = directory / "config.json"
-        config = read_json_config(path, format_version=FORMAT_VERSION)
-        _check_keys(config, path)
-        head = PrototypeHead(
-            config_from_dict(PrototypeHeadConfig, config["head"], str(path)),
-            mean=config["normalisation"]["mean"],
-            std=config["normalisation"]["std"],
-        )
-        load_into(head, directory / "model.safetensors", config["sha256"].get("model.safetensors"))
-        reference = AutoencoderReference(**config["autoencoder"]) if config["autoencoder"] else None
+        config, digest = _read_config(path)
+        head = PrototypeHead(config.head, mean=config.mean, std=config.std)
+        load_into(head, directory / "model.safetensors", digest)
         target, precision = pick_device(device), pick_dtype(dtype)
         if autoencoder is None:
             # The revision asked for is of this model's repository; the reference has its own.
             options.pop("revision", None)
-            autoencoder = _load_autoencoder(directory, reference, **options).to(target, precision)
-        model = cls(autoencoder, head.to(target), config["labels"], reference)
+            autoencoder = _load_autoencoder(directory, config.autoencoder, **options).to(target, precision)
+        model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
         scheduler_directory = directory / "scheduler"
         if (scheduler_directory / "scheduler_config.json").is_file():
             model._scheduler_directory = scheduler_directory
@@ -312,16 +295,16 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         reference = self.autoencoder_reference
         with save_directory_atomically(save_directory) as folder:
             digest = save_weights(self.head, folder / "model.safetensors", stored)
-            config = {
-                "format_version": FORMAT_VERSION,
-                "model_type": MODEL_TYPE,
-                "labels": list(self.labels),
-                "head": config_to_dict(self.head.config),
-                "normalisation": {"mean": float(self.head.mean), "std": float(self.head.std)},
-                "autoencoder": asdict(reference) if reference else None,
-                "sha256": {"model.safetensors": digest},
-            }
-            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            config = ModelConfig(
+                labels=self.labels,
+                head=self.head.config,
+                mean=float(self.head.mean),
+                std=float(self.head.std),
+                autoencoder=reference,
+            )
+            values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config.to_dict()}
+            values["sha256"] = {"model.safetensors": digest}
+            (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
             self.scheduler.save_pretrained(folder / "scheduler")
             if reference is None:
                 (folder / "autoencoder").mkdir()
@@ -337,14 +320,16 @@ def _load_autoencoder(directory: Path, reference: AutoencoderReference | None, *
     return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, device="cpu", **options)
 
 
-def _check_keys(config: dict[str, Any], path: Path) -> None:
-    """Strict both ways: what is missing and what is unknown is named."""
-    if config.get("model_type") != MODEL_TYPE:
+def _read_config(path: Path) -> tuple[ModelConfig, str | None]:
+    """The configuration of a model directory, and the hash of its weights."""
+    values = read_json_config(path, format_version=FORMAT_VERSION)
+    if values.pop("model_type", None) != MODEL_TYPE:
         raise ConfigError(f"{path}: this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained.")
-    known = {"format_version", "model_type", "labels", "head", "normalisation", "autoencoder", "sha256"}
-    if different := sorted(known ^ set(config)):
-        state = "is missing" if different[0] in known else "is unknown"
-        raise ConfigError(f"{path}: the setting {different[0]!r} {state}; save or download the model again.")
+    del values["format_version"]
+    if "sha256" not in values:
+        raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
+    hashes = values.pop("sha256")
+    return ModelConfig.from_dict(values, str(path)), hashes.get("model.safetensors")
 
 
 def _generator(seed: int, prototype: int) -> torch.Generator:

@@ -1,0 +1,54 @@
+"""The embedded model does its job on the example clips, in any format, and its prototypes are sounds of their class."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from pecmae import PECMAE
+from pecmae.audio import load_audio
+from pecmae.zoo import embedded_directory
+
+CLIPS = sorted((Path(__file__).parents[1] / "examples" / "audio").glob("*.ogg"))
+
+
+@pytest.fixture(scope="module")
+def mini() -> PECMAE:
+    return PECMAE.from_pretrained()
+
+
+def test_there_are_example_clips():
+    assert len(CLIPS) >= 3
+    assert sum(clip.stat().st_size for clip in CLIPS) < 600_000
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
+def test_example_clips_are_labelled_right_in_any_format(mini, clip, tmp_path):
+    audio = load_audio(clip, target_rate=24_000)
+    stereo = np.repeat(soxr.resample(audio, 24_000, 44_100)[:, None], 2, axis=1)
+    soundfile.write(tmp_path / "stereo.mp3", stereo, 44_100)
+    soundfile.write(tmp_path / "telephone.wav", soxr.resample(audio, 24_000, 8_000), 8_000, subtype="PCM_16")
+    soundfile.write(tmp_path / "coarse.wav", audio, 24_000, subtype="PCM_U8")
+    assert mini.predict(clip).label == clip.stem
+    for name in ("stereo.mp3", "telephone.wav", "coarse.wav"):
+        assert mini.predict(tmp_path / name).label == clip.stem, name
+
+
+def test_the_sound_of_a_jazz_prototype_is_jazz(mini):
+    sound = mini.sonify("jazz", prototype=0)[0]
+    assert mini.predict(sound, sampling_rate=mini.sampling_rate).label == "jazz"
+
+
+def test_prototypes_are_neither_silent_nor_clipped_and_follow_the_seed(mini):
+    first, again, other = (mini.sonify("rock", prototype=1, seed=seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+    for sound in (first, other):
+        assert np.sqrt(np.square(sound).mean()) > 0.003
+        assert np.abs(sound).max() < 1.0
+
+
+def test_it_is_small_enough_for_the_wheel():
+    assert sum(path.stat().st_size for path in embedded_directory().rglob("*") if path.is_file()) < 20_000_000
