@@ -90,8 +90,16 @@ def test_another_autoencoder_is_noticed(tiny_autoencoder, files, tmp_path):
     other.load_state_dict(tiny_autoencoder.state_dict())
     assert len(EmbeddingCache(tmp_path / "cache", other)) == len(files)
     with torch.no_grad():
+        next(other.denoiser.parameters()).add_(1e-3)  # z does not depend on it
+    assert len(EmbeddingCache(tmp_path / "cache", other)) == len(files)
+    with torch.no_grad():
         other.summarizer.cls.add_(1e-3)
     assert len(EmbeddingCache(tmp_path / "cache", other)) == 0
+
+
+def test_weights_of_any_type_have_a_key(tiny_autoencoder):
+    half = Autoencoder(tiny_autoencoder.config).to(torch.bfloat16)
+    assert module.autoencoder_key(half) != module.autoencoder_key(tiny_autoencoder)
 
 
 def test_a_damaged_part_is_made_again(tiny_autoencoder, files, tmp_path, monkeypatch):

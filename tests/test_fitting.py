@@ -109,9 +109,9 @@ if mode == "save":
     Accelerator.save_state = cut_off
 run = None if mode == "two" else output
 assert Accelerator().num_processes == (2 if mode == "two" else 1)
-head, _ = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4, output=run)
+head, result = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4, output=run)
 if mode == "two" and Accelerator().is_main_process:
-    torch.save(weights(head), output)
+    torch.save((weights(head), result.losses), output)
 """
 
 
@@ -135,8 +135,9 @@ def test_two_processes_equal_one(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [*launcher, tmp_path / "script.py", Path(__file__).parent, "two", tmp_path / "weights.pt"]
     subprocess.run(arguments, env=ENVIRONMENT, check=True, capture_output=True)
-    alone, _ = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4)
+    alone, result = fit_head(clusters(), CONFIG, SETTINGS, validation=clusters(1), evaluate_every=4)
     start, _ = fit_head(clusters(), CONFIG, replace(SETTINGS, learning_rate=0.0), validation=clusters(1), evaluate_every=4)
-    together = torch.load(tmp_path / "weights.pt")
+    together, losses = torch.load(tmp_path / "weights.pt")
+    assert losses == pytest.approx(result.losses, rel=1e-4)
     moved = (weights(alone) - weights(start)).abs().max()
     assert (together - weights(alone)).abs().max() < 1e-3 * moved

@@ -142,6 +142,17 @@ class TestDirectory:
         expected = tiny_model.predict(tone, sampling_rate=24_000).logits
         np.testing.assert_array_equal(loaded.predict(tone, sampling_rate=24_000).logits, expected)
 
+    def test_the_companion_goes_along_with_the_same_weights_only(self, tiny_model_dir, tmp_path):
+        directory = tmp_path / "model"
+        PECMAE.from_pretrained(tiny_model_dir).save_pretrained(directory)
+        (directory / "companion.safetensors").write_bytes(b"nearest segments")
+        loaded = PECMAE.from_pretrained(directory)
+        loaded.save_pretrained(tmp_path / "same")
+        assert (tmp_path / "same" / "companion.safetensors").read_bytes() == b"nearest segments"
+        loaded.head.prototypes.data += 1
+        loaded.save_pretrained(tmp_path / "other")
+        assert not (tmp_path / "other" / "companion.safetensors").exists()
+
     def test_models_can_share_a_loaded_autoencoder(self, tiny_model, tiny_model_dir):
         loaded = PECMAE.from_pretrained(tiny_model_dir, autoencoder=tiny_model.autoencoder)
         assert loaded.autoencoder is tiny_model.autoencoder

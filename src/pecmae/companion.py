@@ -15,12 +15,12 @@ import torch
 
 from pecmae.configuration import FORMAT_VERSION
 from pecmae.errors import CheckpointError, ConfigError
+from pecmae.hub import COMPANION_FILE
 from pecmae.storage import read_json_config
 
 if TYPE_CHECKING:
     from pecmae.model import PECMAE
 
-COMPANION_FILE = "companion.safetensors"
 COMPANION_VERSION = 1
 # Segments whose distances are computed together.
 BATCH = 4096

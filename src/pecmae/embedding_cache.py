@@ -31,13 +31,18 @@ PART_TRACKS = 256
 PART_SECONDS = 10.0
 
 
+# Settings of generating, which z does not depend on.
+_DECODING = ("num_inference_steps", "guidance_scale")
+
+
 def autoencoder_key(autoencoder: Autoencoder) -> str:
-    """A hash of all that z depends on beside the audio: weights, their type, sizes, and how segments are cut."""
+    """A hash of all that z depends on beside the audio: weights of the encoding parts, their type, sizes, segment settings."""
+    encoding = (autoencoder.codec_encoder, autoencoder.encodecmae, autoencoder.position, autoencoder.summarizer)
     facts = {
         "format_version": FORMAT_VERSION,
-        "weights": weights_key(autoencoder),
+        "weights": [weights_key(part) for part in encoding],
         "dtype": str(autoencoder.dtype),
-        "config": asdict(autoencoder.config),
+        "config": {name: value for name, value in asdict(autoencoder.config).items() if name not in _DECODING},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -62,13 +67,13 @@ class EmbeddingCache:
         self.autoencoder = autoencoder
         self.folder = Path(folder) / f"z-{autoencoder_key(autoencoder)}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._tracks: dict[str, TrackEmbedding] = {}
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix == ".safetensors":
-                self._read(path)
+        # Which part holds a track.
+        self._parts: dict[str, Path] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._list(path)
 
     def __len__(self) -> int:
-        return len(self._tracks)
+        return len(self._parts)
 
     def embed(
         self, paths: Sequence[Path], *, batch_size: int = 16, progress: bool = False
@@ -91,16 +96,11 @@ class EmbeddingCache:
         keys = [_key(path) for path in paths]
         missing: dict[str, Path] = {}
         for path, key in zip(paths, keys, strict=True):
-            if isinstance(key, str) and key not in self._tracks:
+            if isinstance(key, str) and key not in self._parts:
                 missing.setdefault(key, path)
         failed = self._fill(missing, batch_size, progress)
-        found: list[TrackEmbedding | PecmaeError | OSError] = []
-        for key in keys:
-            if not isinstance(key, str):
-                found.append(key)
-            else:
-                found.append(failed[key] if key in failed else self._tracks[key])
-        return found
+        whole = self._read({key for key in keys if isinstance(key, str) and key not in failed})
+        return [key if isinstance(key, OSError) else failed[key] if key in failed else whole[key] for key in keys]
 
     def _fill(self, missing: dict[str, Path], batch_size: int, progress: bool) -> dict[str, PecmaeError | OSError]:
         """Embed and store what is missing; what cannot be read is returned and tried again next time."""
@@ -143,22 +143,29 @@ class EmbeddingCache:
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave the new name on old bytes
         temporary.replace(target)
-        self._tracks |= part
+        self._parts |= dict.fromkeys(part, target)
 
-    def _read(self, path: Path) -> None:
+    def _list(self, path: Path) -> None:
         """Take up a part; one that the disk has damaged is left aside, and its tracks are embedded again."""
-        rate = self.autoencoder.sampling_rate
-        found = {}
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118  # it is no dict
-                    key, _, kind = name.rpartition(".")
-                    if kind == "z":
-                        *offsets, num_samples = file.get_tensor(f"{key}.offsets").tolist()
-                        found[key] = TrackEmbedding(file.get_tensor(name), np.array(offsets), num_samples, rate)
+                self._parts |= {name.removesuffix(".z"): path for name in file.keys() if name.endswith(".z")}  # noqa: SIM118
         except (SafetensorError, OSError):
             return
-        self._tracks |= found
+
+    def _read(self, keys: set[str]) -> dict[str, TrackEmbedding]:
+        """Tracks that the cache holds, each part opened once."""
+        by_part: dict[Path, list[str]] = {}
+        for key in keys:
+            by_part.setdefault(self._parts[key], []).append(key)
+        found = {}
+        for path, wanted in by_part.items():
+            with safe_open(path, framework="pt") as file:
+                for key in wanted:
+                    *offsets, num_samples = file.get_tensor(f"{key}.offsets").tolist()
+                    z = file.get_tensor(f"{key}.z")
+                    found[key] = TrackEmbedding(z, np.array(offsets), num_samples, self.autoencoder.sampling_rate)
+        return found
 
 
 def _key(path: Path) -> str | OSError:

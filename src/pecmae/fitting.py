@@ -38,15 +38,29 @@ HEAD_SETTINGS = TrainingSettings(
 )
 
 
+def _world() -> int:
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def mean_of_processes(*values: Tensor) -> tuple[Tensor, ...]:
+    """Means over the processes of scalars, each with this process's own gradient."""
+    if _world() == 1:
+        return values
+    own = torch.stack(values)
+    total = own.detach().clone()
+    distributed.all_reduce(total)
+    return tuple(own + (total / _world() - own).detach())
+
+
 def shared_prototype_loss(distances: Tensor, labels: Tensor, prototype_labels: Tensor) -> Tensor:
     """`prototype_loss` of the batch that all processes hold together, from each one's part of it.
 
     The nearest sample of a prototype may lie with any process; only that process has a gradient for it, scaled so that the mean
     over the processes, which is what training takes, is the gradient of the whole batch.
     """
-    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+    world = _world()
+    if world == 1:
         return prototype_loss(distances, labels, prototype_labels)
-    world = distributed.get_world_size()
     own = labels[:, None] == prototype_labels  # (B / world, M)
     nearest = distances.masked_fill(~own, torch.inf).amin(0)  # (M,)
     parts = [torch.empty_like(nearest) for _ in range(world)]
@@ -105,8 +119,8 @@ class HeadObjective(nn.Module):
         logits = self.head.linear(torch.exp(-distances))
         class_loss = classification_loss(logits, labels, self.head.config)
         own_loss = shared_prototype_loss(distances, labels, self.head.prototype_labels)
+        class_loss, accuracy = mean_of_processes(class_loss, (logits.detach().argmax(1) == labels).float().mean())
         loss = self.class_loss_weight * class_loss + (1 - self.class_loss_weight) * own_loss
-        accuracy = (logits.detach().argmax(1) == labels).float().mean()
         return {"loss": loss, "classification": class_loss, "prototype": own_loss, "accuracy": accuracy}
 
     @torch.no_grad()

@@ -19,7 +19,9 @@ from pecmae.zoo import ZooEntry, embedded_directory, find_entry, known_names
 
 # The files of a model directory. The autoencoder and the scheduler are inside only in a self-contained bundle.
 REQUIRED_FILES = ("config.json", "model.safetensors")
-OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", "companion.safetensors")
+# What training leaves beside the weights for the pages, see `pecmae.companion`.
+COMPANION_FILE = "companion.safetensors"
+OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE)
 # Of a codec in the layout of transformers.
 CODEC_FILES = ("config.json", "model.safetensors")
 

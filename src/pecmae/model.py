@@ -5,6 +5,7 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -20,7 +21,7 @@ from pecmae.cards import facts_from_directory, render_card
 from pecmae.configuration import FORMAT_VERSION, AutoencoderReference, ModelConfig
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
-from pecmae.hub import resolve_model
+from pecmae.hub import COMPANION_FILE, resolve_model
 from pecmae.outputs import Explanation, Prediction
 from pecmae.prototypes import PrototypeHead
 from pecmae.storage import read_json_config, save_directory_atomically
@@ -69,7 +70,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self.head = head
         self.labels = tuple(labels)
         self.autoencoder_reference = autoencoder_reference
-        self._scheduler_directory: Path | None = None
+        # Where it was loaded from, and the hash of the head's weights there.
+        self._directory: Path | None = None
+        self._digest: str | None = None
         self._scheduler: VDiffusionScheduler | None = None
         self.eval()
 
@@ -85,8 +88,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             # Imported here: diffusers costs two seconds that classifying does not need.
             from pecmae.scheduler import VDiffusionScheduler
 
-            directory = self._scheduler_directory
-            self._scheduler = VDiffusionScheduler.from_pretrained(directory) if directory else VDiffusionScheduler()
+            stored = self._directory / "scheduler" if self._directory else None
+            known = stored is not None and (stored / VDiffusionScheduler.config_name).is_file()
+            self._scheduler = VDiffusionScheduler.from_pretrained(stored) if known else VDiffusionScheduler()
         return self._scheduler
 
     @scheduler.setter
@@ -270,9 +274,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             options.pop("revision", None)
             autoencoder = _load_autoencoder(directory, config.autoencoder, **options).to(target, precision)
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
-        scheduler_directory = directory / "scheduler"
-        if (scheduler_directory / "scheduler_config.json").is_file():
-            model._scheduler_directory = scheduler_directory
+        model._directory, model._digest = directory, digest
         return model
 
     def save_pretrained(
@@ -280,7 +282,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     ) -> None:
         """Write the model's directory, whole or not at all: configuration, weights, scheduler, card.
 
-        The autoencoder is written into it unless `autoencoder_reference` says where it can be loaded from.
+        The autoencoder is written into it unless `autoencoder_reference` says where it can be loaded from. What training left
+        beside the weights (`pecmae.companion`) goes along while the weights are the same.
 
         Parameters
         ----------
@@ -309,6 +312,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             if reference is None:
                 (folder / "autoencoder").mkdir()
                 self.autoencoder.write(folder / "autoencoder", stored)
+            # It describes these weights and no others.
+            if self._directory and digest == self._digest and (self._directory / COMPANION_FILE).is_file():
+                shutil.copyfile(self._directory / COMPANION_FILE, folder / COMPANION_FILE)
             facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
             card = render_card("model", facts_from_directory(folder, **facts))
             (folder / "README.md").write_text(card, encoding="utf-8")
