@@ -163,7 +163,7 @@ class EmbeddingCache:
             with safe_open(path, framework="pt") as file:
                 for key in wanted:
                     *offsets, num_samples = file.get_tensor(f"{key}.offsets").tolist()
-                    z = file.get_tensor(f"{key}.z")
+                    z = file.get_tensor(f"{key}.z").clone()  # not a view of the file, which somebody may change
                     found[key] = TrackEmbedding(z, np.array(offsets), num_samples, self.autoencoder.sampling_rate)
         return found
 
