@@ -5,7 +5,6 @@ Everything streams: memory depends on the length of a segment, not on that of th
 
 import glob
 import os
-import tempfile
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -289,12 +288,12 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     if (peak := float(np.abs(array).max())) > 1:
         raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
     kind, subtype = _WRITABLE[path.suffix.lower()]
-    handle, temporary = tempfile.mkstemp(prefix=".pecmae-", suffix=path.suffix, dir=path.parent)
+    # A name of this process, and not tempfile's: its files are private to their owner.
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        os.close(handle)
         soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
