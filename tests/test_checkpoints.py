@@ -79,7 +79,7 @@ def test_layers_that_do_not_share_their_feed_forward_are_refused(published):
 def test_a_configuration_of_another_model_is_noticed(tmp_path):
     weights, config, codec = write_published(tmp_path)
     config.write_text(config.read_text().replace("NUM_DENOISER_LAYERS = 3", "NUM_DENOISER_LAYERS = 8"))
-    with pytest.raises(CheckpointError, match="NUM_DENOISER_LAYERS = 8 but .* has 3 layers"):
+    with pytest.raises(CheckpointError, match=r"NUM_DENOISER_LAYERS = 8 but .* has 3 layers"):
         convert_autoencoder_files(weights, config, codec)
 
 
