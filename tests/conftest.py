@@ -1,6 +1,10 @@
 """Small models and sounds that the tests share."""
 
+import os
 from pathlib import Path
+
+# Sums come out alike to the last bit only with the same number of threads, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
