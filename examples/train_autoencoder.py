@@ -35,7 +35,7 @@ PRESETS = {
     "mini": (
         {"num_summarizer_layers": 2, "num_denoiser_layers": 6, "num_heads": 4},
         TrainingSettings(
-            steps=3200, batch_size=16, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, betas=(0.9, 0.95),
+            steps=4500, batch_size=16, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, betas=(0.9, 0.95),
             weight_decay=0.05, max_grad_norm=1.0, ema_decay=0.998, mixed_precision="bf16", checkpoint_every=100,
         ),
     ),
