@@ -258,6 +258,7 @@ class TestGallery:
         note_the_time(gallery)
         gallery.find_element(By.CSS_SELECTOR, ".card .sound").click()
         wait_for(lambda: furthest(gallery) > 0, "time")
+        assert furthest(gallery) > 0
 
     def test_every_seed_can_be_heard_by_keyboard(self, gallery):
         note_the_time(gallery)
