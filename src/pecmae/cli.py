@@ -113,7 +113,7 @@ def classify(
         rows += done
     if rows or layout != "table":  # interrupted at once, a program still gets an empty list
         console.deliver(console.render_results(rows, labels, layout, top), output)
-    _exit(rows, interrupted)
+    cli_support.finish(rows, interrupted)
 
 
 @app.command()
@@ -206,7 +206,7 @@ def embed(
         done, interrupted = cli_support.each(files, "embedding", work)
         rows += done
         console.say(f"embedded {sum('error' not in row for row in rows)} of {len(rows)} files into {output}")
-    _exit(rows, interrupted)
+    cli_support.finish(rows, interrupted)
 
 
 @app.command()
@@ -237,15 +237,6 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
 
 
 cli_pages.register(app)
-
-
-def _exit(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
-    failed = sum("error" in row for row in rows)
-    if interrupted:
-        raise typer.Exit(130)
-    if failed:
-        console.say(f"{failed} of {len(rows)} failed")
-        raise typer.Exit(1)
 
 
 def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:

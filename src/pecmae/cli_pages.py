@@ -1,6 +1,6 @@
 """The commands that write pages: explanations of tracks, and the gallery of a model's prototypes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,7 +85,7 @@ def explain(
                     progress=progress,
                 )
             console.deliver(report.to_html(), output)
-    _exit(rows, interrupted)
+    cli_support.finish(rows, interrupted)
 
 
 def gallery(
@@ -162,12 +162,3 @@ def _counted(verb: str) -> Iterator[Callable[[int], Callable[[], None]]]:
 
     with ExitStack() as stack:
         yield lambda total: stack.enter_context(console.progress_bar(verb, total))
-
-
-def _exit(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
-    failed = sum("error" in row for row in rows)
-    if interrupted:
-        raise typer.Exit(130)
-    if failed:
-        console.say(f"{failed} of {len(rows)} failed")
-        raise typer.Exit(1)

@@ -59,6 +59,16 @@ def each(files: Sequence[Path], verb: str, work: Callable[[Path], dict[str, Any]
     return rows, False
 
 
+def finish(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
+    """End with the status of what happened: 130 interrupted, 1 something failed; else return."""
+    failed = sum("error" in row for row in rows)
+    if interrupted:
+        raise typer.Exit(130)
+    if failed:
+        console.say(f"{failed} of {len(rows)} failed")
+        raise typer.Exit(1)
+
+
 def _check_precision(device: str | None, dtype: str | None) -> None:
     from pecmae.autoencoder import pick_device, pick_dtype
 
