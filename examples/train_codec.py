@@ -3,7 +3,7 @@
     python examples/train_codec.py --data DIR --output OUT [--preset mini]
 
 DIR holds LABEL/*.wav or train/LABEL/*.wav (labels are not used here). OUT/codec is the result, a transformers
-`EncodecModel` whose features have zero mean and unit variance; OUT also holds the curves (history.json) and what continues
+`EncodecModel` whose features have zero mean and falling scales; OUT also holds the curves (history.json) and what continues
 an interrupted run.
 """
 
@@ -36,9 +36,9 @@ PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
         TrainingSettings(steps=4, batch_size=2, learning_rate=1e-3, betas=(0.8, 0.99), max_grad_norm=1.0),
     ),
     "mini": (
-        codec_config(num_filters=16, hidden_size=64, upsampling_ratios=(4, 4, 5, 8), num_codebooks=8, codebook_size=512),
+        codec_config(num_filters=16, hidden_size=32, upsampling_ratios=(4, 4, 5, 8), num_codebooks=4, codebook_size=512),
         TrainingSettings(
-            steps=3300, batch_size=8, learning_rate=6e-4, warmup_steps=50, final_fraction=0.02, betas=(0.8, 0.99),
+            steps=4800, batch_size=16, learning_rate=8e-4, warmup_steps=50, final_fraction=0.02, betas=(0.8, 0.99),
             max_grad_norm=1.0, mixed_precision="bf16", checkpoint_every=250,
         ),
     ),
@@ -69,7 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     settings, output = training_settings(args, defaults), Path(args.output)
 
     files = collection_from_arguments(args).splits
-    store = WaveformStore(files["train"], args.cache or output / "cache", config.sampling_rate, progress=True)
+    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
+    with accelerator.main_process_first():
+        store = WaveformStore(files["train"], args.cache or output / "cache", config.sampling_rate, progress=True)
     length = round(SEGMENT_SECONDS * config.sampling_rate)
 
     def make_batch(context: StepContext) -> torch.Tensor:
@@ -84,7 +86,6 @@ def main(argv: list[str] | None = None) -> None:
         model = EncodecModel(config)
         reset_codebooks(model)
         scale_initial_weights(model, torch.from_numpy(store.random_crops(np.random.default_rng(settings.seed), 16, length)))
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": config.to_dict()}
     description["decoder_only"] = bool(args.refine)
     result = train(

@@ -10,12 +10,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from pecmae import PrototypeHeadConfig
 from pecmae.audio import write_audio
 from pecmae.codec_training import (
+    SCALE_RATIO,
     CodecObjective,
     codec_config,
+    feature_scales,
+    pad_fast,
     quantise_and_learn,
     reset_codebooks,
     scale_initial_weights,
@@ -289,7 +293,7 @@ def test_standardising_features_changes_nothing_but_the_features() -> None:
         standard = model.encoder(wav)
         after = model.decoder(standard), model.decoder(model.quantizer.decode(codes))
     torch.testing.assert_close(standard.mean((0, 2)), torch.zeros(8), atol=1e-5, rtol=0)
-    torch.testing.assert_close(standard.std((0, 2)), torch.ones(8))
+    torch.testing.assert_close(standard.std((0, 2)), feature_scales(8))
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -336,9 +340,30 @@ def test_decoder_only_training_keeps_the_features() -> None:
 
 def test_spectral_loss_of_half_the_amplitude_is_half_and_log_two() -> None:
     wav = torch.sin(2 * torch.pi * 1000 * torch.arange(24_000) / RATE)[None] + 0.5 * torch.randn(1, 24_000)
-    log_error, error = SpectralLoss(RATE)(0.5 * wav, wav)
+    log_error, error, level = SpectralLoss(RATE)(0.5 * wav, wav)
     assert log_error == pytest.approx(np.log(2), rel=0.02)
     assert error == pytest.approx(0.5, rel=0.01)
+    assert level == pytest.approx(np.log(2), rel=0.02)
+
+
+def test_noise_of_another_seed_has_the_right_level_but_the_wrong_amplitudes() -> None:
+    draws = torch.Generator().manual_seed(0)
+    log_error, _, level = SpectralLoss(RATE)(*0.1 * torch.randn(2, 1, 24_000, generator=draws))
+    assert level < 0.4 * log_error
+
+
+@pytest.mark.parametrize("paddings", [(6, 0), (3, 5), (0, 2), (1, 0)])
+@pytest.mark.parametrize("mode", ["reflect", "constant"])
+def test_fast_padding_equals_that_of_the_codec(paddings: tuple[int, int], mode: str) -> None:
+    for frames in (3, 7, 20):
+        signal = torch.randn(2, 3, frames, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(pad_fast(signal, paddings, mode), EncodecConv1d._pad1d(signal, paddings, mode))
+
+
+def test_feature_scales_fall_by_the_ratio_and_have_unit_power() -> None:
+    scales = feature_scales(32)
+    assert scales[0] / scales[-1] == pytest.approx(SCALE_RATIO)
+    assert scales.square().mean() == pytest.approx(1)
 
 
 # The head

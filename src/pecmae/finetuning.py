@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from huggingface_hub import snapshot_download
 
-from pecmae.autoencoder import Autoencoder
+from pecmae.autoencoder import Autoencoder, pick_dtype
 from pecmae.cards import Measurement
 from pecmae.collection import Collection, load_collection
 from pecmae.collection_checks import prepare_collection
@@ -124,11 +124,7 @@ def fit(
     labels = collection.labels
     if len(labels) < 2:
         raise ConfigError(f"{collection.name}: {len(labels)} class(es) found; a classifier needs at least two.")
-    reference = None
-    if not isinstance(autoencoder, Autoencoder):
-        source = autoencoder
-        autoencoder = Autoencoder.from_pretrained(source, revision=revision, device="cpu")
-        reference = pinned_reference(source, revision, bundle)
+    autoencoder, reference = _frozen(autoencoder, revision, bundle)
     autoencoder = autoencoder.to(accelerator.device).eval()
     folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else default_cache()
     # The first process checks and embeds; the others find what it stored.
@@ -147,25 +143,19 @@ def fit(
         distance_reduction=distance_reduction,
         classification_loss=classification_loss,
     )
-    facts = {
-        "stage": "head",
-        "head": asdict(config),
-        "autoencoder": autoencoder_key(autoencoder),
-        "labels": list(labels),
-        "data": {split: tracks.key for split, tracks in embedded.items()},
-    }
     head, training = fit_head(
         embedded["train"],
         config,
         settings,
         validation=embedded.get("validation"),
         output=output,
-        description=facts,
+        description=_run_facts(config, autoencoder, labels, embedded),
         progress=progress,
         accelerator=accelerator,
         **options,
     )
-    model = PECMAE(autoencoder.cpu(), head, labels, reference)
+    # What is evaluated is what will be stored.
+    model = PECMAE(autoencoder.cpu(), head.to(pick_dtype(dtype)).float(), labels, reference)
     evaluations = {split: evaluate_embedded(model, tracks) for split, tracks in embedded.items()}
     card = _card_facts(collection, evaluations, settings, training, model)
     result = FitResult(model, collection, embedded, evaluations, training, failed, card)
@@ -173,6 +163,29 @@ def fit(
         _save(result, Path(output), dtype)
     accelerator.wait_for_everyone()
     return result
+
+
+def _frozen(
+    autoencoder: Autoencoder | str | os.PathLike[str] | None, revision: str | None, bundle: bool | None
+) -> tuple[Autoencoder, AutoencoderReference | None]:
+    """The autoencoder, and how the fitted model shall refer to it (None: it is stored in the model)."""
+    if isinstance(autoencoder, Autoencoder):
+        return autoencoder, None
+    loaded = Autoencoder.from_pretrained(autoencoder, revision=revision, device="cpu")
+    return loaded, pinned_reference(autoencoder, revision, bundle)
+
+
+def _run_facts(
+    config: PrototypeHeadConfig, autoencoder: Autoencoder, labels: tuple[str, ...], embedded: Mapping[str, EmbeddedTracks]
+) -> dict[str, Any]:
+    """What a run that is continued must share with the one before."""
+    return {
+        "stage": "head",
+        "head": asdict(config),
+        "autoencoder": autoencoder_key(autoencoder),
+        "labels": list(labels),
+        "data": {split: tracks.key for split, tracks in embedded.items()},
+    }
 
 
 def _embed(

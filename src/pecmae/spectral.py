@@ -32,11 +32,25 @@ class SpectralLoss(nn.Module):
         amplitude = (power + 1e-12).sqrt() / window.sum()
         return amplitude.transpose(1, 2) @ getattr(self, f"bank_{n_fft}")
 
-    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-amplitude error (nepers) and relative amplitude error, both averaged over the resolutions."""
-        log_errors, errors = [], []
+    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three errors of `output` against `target`, both (B, samples), averaged over the resolutions.
+
+        Returns
+        -------
+        tuple of Tensor
+            Log-amplitude error (nepers); amplitude error relative to each clip's amplitude; error of the level (nepers) in
+            cells of eight frames by four bands. The first two are least for a median, which is too quiet wherever the output
+            cannot know the target's phase; the third sees that.
+        """
+        log_errors, errors, levels = [], [], []
         for n_fft, _ in MEL_RESOLUTIONS:
             found, wanted = self.mel(output, n_fft), self.mel(target, n_fft)
             log_errors.append(F.l1_loss((found + MAGNITUDE_FLOOR).log(), (wanted + MAGNITUDE_FLOOR).log()))
-            errors.append((found - wanted).abs().sum() / (wanted.sum() + 1e-3))
-        return torch.stack(log_errors).mean(), torch.stack(errors).mean()
+            errors.append(((found - wanted).abs().sum((1, 2)) / (wanted.sum((1, 2)) + 1e-3)).mean())
+            levels.append(F.l1_loss(_cell_levels(found), _cell_levels(wanted)))
+        return torch.stack(log_errors).mean(), torch.stack(errors).mean(), torch.stack(levels).mean()
+
+
+def _cell_levels(mel: Tensor) -> Tensor:
+    """Log RMS of mel amplitudes (B, frames, bands) in cells of eight frames by four bands."""
+    return (F.avg_pool2d(mel.square()[:, None], (8, 4)) + MAGNITUDE_FLOOR**2).log() / 2
