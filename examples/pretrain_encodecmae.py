@@ -7,22 +7,18 @@ DIR is the folder of audio that the codec was trained on, or another; its labels
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import EncodecModel
 
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
-from pecmae.data import WaveformStore
 from pecmae.encodecmae import EncodecMAE, MaskedTokenModel
-from pecmae.feature_cache import SegmentFeatures, padding_mask, segment_features, weights_key
+from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
 from pecmae.objectives import MaskedTokenObjective
 from pecmae.runs import write_json
-from pecmae.training import StepContext, TrainingSettings, add_training_arguments, evaluate, train, training_settings
+from pecmae.training import TrainingSettings, add_training_arguments, evaluate, train, training_settings
 from pecmae.weights import save_weights
 
 PRESETS = {
@@ -47,56 +43,36 @@ PRESETS = {
 }  # fmt: skip
 
 
-def batches(segments: SegmentFeatures, tokens: np.ndarray, batch_size: int) -> Callable[[StepContext], tuple[Any, ...]]:
-    """A function from the context of a step to its segments."""
-
-    def make_batch(context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        rows = np.sort(context.draws.integers(len(segments), size=batch_size)[context.rows])
-        features = torch.from_numpy(segments.features[rows].astype(np.float32))
-        padding = padding_mask(torch.from_numpy(segments.lengths[rows]), features.shape[1], context.device)
-        return features.to(context.device), torch.from_numpy(tokens[rows].astype(np.int64)).to(context.device), padding
-
-    return make_batch
-
-
 def main(argv: list[str] | None = None) -> None:
     """Cache features and tokens, train, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, checks=False)
-    parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
-    parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
-    parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
-    parser.add_argument("--stride-seconds", type=float, default=3.0, help="distance of two segments (default: 3)")
+    add_segment_arguments(parser)
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
     settings, output = training_settings(args, defaults), Path(args.output)
-    cache = Path(args.cache or output / "cache")
 
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     codec = EncodecModel.from_pretrained(args.codec).to(accelerator.device)
     files = collection_from_arguments(args).splits
-    data = {}
     with accelerator.main_process_first():
-        for split in ("train", "validation"):
-            store = WaveformStore(files.get(split) or files["train"], cache, codec.config.sampling_rate, progress=True)
-            lengths = {"segment_seconds": args.segment_seconds, "stride_seconds": args.stride_seconds}
-            segments = segment_features(codec, store, cache, **lengths, progress=True)
-            data[split] = batches(segments, segments.tokens(codec), settings.batch_size), segments.key
+        segments = training_segments(args, codec, files)
+        data = {split: segment_batches(found, found.tokens(codec), settings.batch_size) for split, found in segments.items()}
 
     torch.manual_seed(settings.seed)
     encodecmae = EncodecMAE(feature_dim=codec.config.hidden_size, **sizes)
     books = {"num_codebooks": codec.config.num_quantizers, "codebook_size": codec.config.codebook_size}
     frame_rate = codec.config.sampling_rate / codec.config.hop_length
     objective = MaskedTokenObjective(MaskedTokenModel(encodecmae, num_decoder_layers=2, **books), frame_rate)
-    description = {"stage": "encodecmae", "preset": args.preset, "data": data["train"][1], "sizes": sizes}
+    description = {"stage": "encodecmae", "preset": args.preset, "data": segments["train"].key, "sizes": sizes}
     result = train(
-        objective, data["train"][0], settings, output, description=description, stop_after=args.stop_after, progress=True,
+        objective, data["train"], settings, output, description=description, stop_after=args.stop_after, progress=True,
         accelerator=accelerator,
     )  # fmt: skip
     if not accelerator.is_main_process:
         return
-    report = {"step": result.step, **evaluate(objective, data["validation"][0], settings, 8, accelerator)}
+    report = {"step": result.step, **evaluate(objective, data["validation"], settings, 8, accelerator)}
     folder = output / "encodecmae"
     folder.mkdir(exist_ok=True)
     digest = save_weights(encodecmae, folder / "model.safetensors")

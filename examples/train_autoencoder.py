@@ -7,24 +7,20 @@ The codec and the EnCodecMAE stay as they are. OUT/autoencoder is the result, wh
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from transformers import EncodecModel
 
 from pecmae import Autoencoder, AutoencoderConfig
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
-from pecmae.data import WaveformStore
 from pecmae.errors import ConfigError
-from pecmae.feature_cache import SegmentFeatures, padding_mask, segment_features, weights_key
+from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
 from pecmae.objectives import DiffusionObjective
 from pecmae.runs import write_json
 from pecmae.storage import read_json_config
-from pecmae.training import StepContext, TrainingSettings, add_training_arguments, evaluate, train, training_settings
+from pecmae.training import TrainingSettings, add_training_arguments, evaluate, train, training_settings
 from pecmae.weights import load_into
 
 PRESETS = {
@@ -73,33 +69,16 @@ def build_autoencoder(codec: EncodecModel, encodecmae: Path, **sizes: float) -> 
     return autoencoder
 
 
-def batches(segments: SegmentFeatures, embeddings: np.ndarray, batch_size: int) -> Callable[[StepContext], tuple[Tensor, ...]]:
-    """A function from the context of a step to its segments: codec features, frame embeddings, padding."""
-
-    def make_batch(context: StepContext) -> tuple[Tensor, Tensor, Tensor | None]:
-        rows = np.sort(context.draws.integers(len(segments), size=batch_size)[context.rows])
-        features, frames = (
-            torch.from_numpy(a[rows].astype(np.float32)).to(context.device) for a in (segments.features, embeddings)
-        )
-        return features, frames, padding_mask(torch.from_numpy(segments.lengths[rows]), features.shape[1], context.device)
-
-    return make_batch
-
-
 def main(argv: list[str] | None = None) -> None:
     """Cache features and embeddings, train, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, checks=False)
-    parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
+    add_segment_arguments(parser)
     parser.add_argument("--encodecmae", required=True, help="folder of the EnCodecMAE, as pretrain_encodecmae.py writes it")
-    parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
-    parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
-    parser.add_argument("--stride-seconds", type=float, default=3.0, help="distance of two segments (default: 3)")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
     settings, output = training_settings(args, defaults), Path(args.output)
-    cache = Path(args.cache or output / "cache")
 
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
     codec = EncodecModel.from_pretrained(args.codec).to(accelerator.device)
@@ -108,23 +87,22 @@ def main(argv: list[str] | None = None) -> None:
         accelerator.device
     )
     files = collection_from_arguments(args).splits
-    data = {}
     with accelerator.main_process_first():
-        for split in ("train", "validation"):
-            store = WaveformStore(files.get(split) or files["train"], cache, codec.config.sampling_rate, progress=True)
-            lengths = {"segment_seconds": args.segment_seconds, "stride_seconds": args.stride_seconds}
-            segments = segment_features(codec, store, cache, **lengths, progress=True)
-            data[split] = batches(segments, segments.embeddings(autoencoder.encodecmae), settings.batch_size), segments.key
+        segments = training_segments(args, codec, files)
+        data = {
+            split: segment_batches(found, found.embeddings(autoencoder.encodecmae), settings.batch_size)
+            for split, found in segments.items()
+        }
 
     objective = DiffusionObjective(autoencoder)
-    description = {"stage": "autoencoder", "preset": args.preset, "data": data["train"][1], "sizes": sizes}
+    description = {"stage": "autoencoder", "preset": args.preset, "data": segments["train"].key, "sizes": sizes}
     description["encodecmae"] = weights_key(autoencoder.encodecmae)
     result = train(
-        objective, data["train"][0], settings, output, description=description, stop_after=args.stop_after, progress=True,
+        objective, data["train"], settings, output, description=description, stop_after=args.stop_after, progress=True,
         accelerator=accelerator,
     )  # fmt: skip
     if accelerator.is_main_process:
-        report = {"step": result.step, **evaluate(objective, data["validation"][0], settings, 16, accelerator)}
+        report = {"step": result.step, **evaluate(objective, data["validation"], settings, 16, accelerator)}
         autoencoder.cpu().eval().save_pretrained(output / "autoencoder")
         write_json(output / "report.json", report)
         print(json.dumps(report))

@@ -135,6 +135,8 @@ class CodecObjective(nn.Module):
         Keep the encoder and the codebooks, so that what was computed from the features stays valid.
     """
 
+    scales: Tensor
+
     def __init__(self, model: EncodecModel, *, decoder_only: bool = False) -> None:
         super().__init__()
         self.model = model

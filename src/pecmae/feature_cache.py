@@ -1,20 +1,25 @@
 """What the frozen parts compute for every training segment, once, on disk: codec features, tokens, frame embeddings.
 
+`pretrain_encodecmae.py` and `train_autoencoder.py` draw their batches from here.
+
 Shapes: N segments, T frames, F codec features, Q codebooks, D width.
 """
 
+import argparse
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import EncodecModel
 
-from pecmae.data import SegmentPlace, WaveformStore, cached_rows, segment_places
+from pecmae.data import LabelledFile, SegmentPlace, WaveformStore, cached_rows, segment_places
 from pecmae.encodecmae import EncodecMAE
+from pecmae.training import StepContext
 
 
 def weights_key(module: nn.Module) -> str:
@@ -135,3 +140,57 @@ def segment_features(
         progress=progress,
     )
     return SegmentFeatures(places, lengths, features, key, folder, progress)
+
+
+def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of scripts that train on cached segments."""
+    parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
+    parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
+    parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
+    parser.add_argument("--stride-seconds", type=float, default=3.0, help="distance of two segments (default: 3)")
+
+
+def training_segments(
+    args: argparse.Namespace, codec: EncodecModel, files: Mapping[str, Sequence[LabelledFile]]
+) -> dict[str, SegmentFeatures]:
+    """Segments to train on and to measure on ("train", "validation"), by the options of `add_segment_arguments`.
+
+    Files without a validation split are measured on those they are trained on.
+    """
+    folder = Path(args.cache or Path(args.output) / "cache")
+    found = {}
+    for split in ("train", "validation"):
+        store = WaveformStore(files.get(split) or files["train"], folder, codec.config.sampling_rate, progress=True)
+        lengths = {"segment_seconds": args.segment_seconds, "stride_seconds": args.stride_seconds}
+        found[split] = segment_features(codec, store, folder, **lengths, progress=True)
+    return found
+
+
+def segment_batches(
+    segments: SegmentFeatures, computed: np.ndarray, batch_size: int
+) -> Callable[[StepContext], tuple[Tensor, Tensor, Tensor | None]]:
+    """A function from the context of a step to its random segments.
+
+    Parameters
+    ----------
+    segments : SegmentFeatures
+    computed : np.ndarray
+        What was computed from each segment, [shape=(N, T, …)]: tokens or embeddings.
+    batch_size : int
+        Segments a step over all processes.
+
+    Returns
+    -------
+    callable
+        To features [shape=(B, T, F)], what was computed from them (float32, or int64 where it is of integers), and their
+        padding mask [shape=(B, T)] or None.
+    """
+    dtype = np.int64 if np.issubdtype(computed.dtype, np.integer) else np.float32
+
+    def make_batch(context: StepContext) -> tuple[Tensor, Tensor, Tensor | None]:
+        rows = np.sort(context.draws.integers(len(segments), size=batch_size)[context.rows])
+        features = torch.from_numpy(segments.features[rows].astype(np.float32)).to(context.device)
+        beside = torch.from_numpy(computed[rows].astype(dtype)).to(context.device)
+        return features, beside, padding_mask(torch.from_numpy(segments.lengths[rows]), features.shape[1], context.device)
+
+    return make_batch
