@@ -146,7 +146,7 @@ class CodecObjective(nn.Module):
         self.register_buffer("scales", feature_scales(model.config.hidden_size), persistent=False)
         for module in model.modules():
             if isinstance(module, EncodecConv1d):
-                module._pad1d = pad_fast  # type: ignore[method-assign]
+                module._pad1d = pad_fast
 
     def bottleneck(self, features: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
         """Features (B, F, T) as the decoder sees them, and the commitment loss."""
