@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pecmae.report import TrackReport
     from pecmae.sounds import PrototypeSounds
 
+LARGE_PAGE = 20_000_000  # bytes
 Model = Annotated[
     str | None,
     typer.Option(
@@ -84,7 +85,7 @@ def explain(
                     failures=failures,
                     progress=progress,
                 )
-            console.deliver(report.to_html(), output)
+            _deliver(report.to_html(), output)
     cli_support.finish(rows, interrupted)
 
 
@@ -111,13 +112,23 @@ def gallery(
         page = build_gallery(
             subject, name=_title(model), companion=companion, sounds=source, seeds=range(seeds), progress=progress
         )
-    console.deliver(page.to_html(), output)
+    _deliver(page.to_html(), output)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the console."""
     app.command()(explain)
     app.command()(gallery)
+
+
+def _deliver(page: str, output: Path) -> None:
+    """Write the page; sound is most of it, and an hour of sound is much for a browser."""
+    console.deliver(page, output)
+    if len(page) > LARGE_PAGE:
+        console.say(
+            f"{output}: {len(page) / 1e6:.0f} MB; browsers open it slowly. Shorter or fewer tracks make a smaller page.",
+            "warning",
+        )
 
 
 def _check_output(output: Path) -> None:

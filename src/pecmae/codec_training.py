@@ -144,9 +144,7 @@ class CodecObjective(nn.Module):
         model.encoder.requires_grad_(not decoder_only)
         self.spectral = SpectralLoss(model.config.sampling_rate)
         self.register_buffer("scales", feature_scales(model.config.hidden_size), persistent=False)
-        for module in model.modules():
-            if isinstance(module, EncodecConv1d):
-                module._pad1d = pad_fast
+        use_fast_padding(model)
 
     def bottleneck(self, features: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
         """Features (B, F, T) as the decoder sees them, and the commitment loss."""
@@ -187,6 +185,13 @@ def pad_fast(hidden_states: Tensor, paddings: tuple[int, int], mode: str = "zero
     end = hidden_states.shape[-1] - 1
     pieces = [hidden_states[..., 1 : left + 1].flip(-1), hidden_states, hidden_states[..., end - right : end].flip(-1)]
     return torch.cat([piece for piece in pieces if piece.shape[-1]], -1)
+
+
+def use_fast_padding(model: EncodecModel) -> None:
+    """Let all convolutions of a codec pad with `pad_fast`."""
+    for module in model.modules():
+        if isinstance(module, EncodecConv1d):
+            module._pad1d = pad_fast
 
 
 def _distance_from_unit(features: Tensor) -> Tensor:

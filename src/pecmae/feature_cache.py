@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import EncodecModel
 
+from pecmae.codec_training import use_fast_padding
 from pecmae.data import LabelledFile, SegmentPlace, WaveformStore, cached_rows, segment_places
 from pecmae.encodecmae import EncodecMAE
 from pecmae.training import StepContext
@@ -116,6 +117,7 @@ def segment_features(
     progress : bool
         Show a progress bar on standard error.
     """
+    use_fast_padding(codec)
     rate, hop = codec.config.sampling_rate, codec.config.hop_length
     samples = round(segment_seconds * rate)
     places = segment_places(store, samples, round(stride_seconds * rate))
