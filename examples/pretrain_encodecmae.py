@@ -29,7 +29,7 @@ PRESETS = {
     "mini": (
         {"dim": 192, "feed_forward_dim": 768, "num_layers": 5, "num_heads": 3},
         TrainingSettings(
-            steps=4000, batch_size=24, learning_rate=1e-3, warmup_steps=100, final_fraction=0.02, betas=(0.9, 0.95),
+            steps=2800, batch_size=48, learning_rate=1e-3, warmup_steps=100, final_fraction=0.02, betas=(0.9, 0.95),
             weight_decay=0.05, max_grad_norm=1.0, mixed_precision="bf16", checkpoint_every=100,
         ),
     ),

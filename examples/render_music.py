@@ -21,6 +21,7 @@ from rendered_music.dataset import FAMILIES, SPLITS, plan, render, write_index
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 SECONDS = {"genres": 30.0, "solos": 3.0}
+CLIPS_PER_CLASS = {"train": 150, "validation": 20, "test": 30, "other": 30}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -34,8 +35,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--split", choices=SPLITS, action="append", help="split to make; may be repeated (default: train, validation, test)"
     )
     parser.add_argument(
-        "--clips-per-class", type=int, nargs="+", default=[70, 12, 12], metavar="N",
-        help="clips a class: one number for every split, or one for each (default: 70 12 12)",
+        "--clips-per-class", type=int, nargs="+", metavar="N",
+        help="clips a class: one number for every split, or one for each (default: 150 to train, 20 to validate, 30 to test)",
     )  # fmt: skip
     parser.add_argument("--label", action="append", help="only this class; may be repeated")
     parser.add_argument("--seconds", type=float, help="length of a clip in seconds (default: 30 for genres, 3 for solos)")
@@ -47,10 +48,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--keep-midi", action="store_true", help="keep the MIDI file beside each clip")
     options = parser.parse_args(arguments)
     options.split = options.split or ["train", "validation", "test"]
-    if len(options.clips_per_class) == 1:
-        options.clips_per_class *= len(options.split)
+    counts = options.clips_per_class or [CLIPS_PER_CLASS[split] for split in options.split]
+    options.clips_per_class = counts * len(options.split) if len(counts) == 1 else counts
     if len(options.clips_per_class) != len(options.split):
-        options.clips_per_class = _default_counts(parser, options)
+        parser.error(f"--clips-per-class has {len(counts)} numbers for {len(options.split)} splits; give one, or one for each.")
     if unknown := set(options.label or ()) - set(FAMILIES[options.family]):
         parser.error(f"--label {min(unknown)} is not one of {', '.join(sorted(FAMILIES[options.family]))}.")
     if options.seconds is None:
@@ -62,13 +63,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     if shutil.which("fluidsynth") is None:
         parser.error("the program fluidsynth is not on the PATH; install it (Debian: apt install fluidsynth).")
     return options
-
-
-def _default_counts(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[int]:
-    if options.clips_per_class != parser.get_default("clips_per_class"):
-        given, wanted = len(options.clips_per_class), len(options.split)
-        parser.error(f"--clips-per-class has {given} numbers for {wanted} splits; give one, or one for each.")
-    return [70 if split == "train" else 12 for split in options.split]
 
 
 def main(arguments: list[str] | None = None) -> int:

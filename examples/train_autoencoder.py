@@ -29,9 +29,9 @@ PRESETS = {
         TrainingSettings(steps=4, batch_size=2, learning_rate=1e-3, betas=(0.9, 0.95), weight_decay=0.05, ema_decay=0.9),
     ),
     "mini": (
-        {"num_summarizer_layers": 2, "num_denoiser_layers": 8, "num_heads": 6},
+        {"num_summarizer_layers": 2, "num_denoiser_layers": 6, "num_heads": 6},
         TrainingSettings(
-            steps=4500, batch_size=32, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, betas=(0.9, 0.95),
+            steps=4600, batch_size=24, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, betas=(0.9, 0.95),
             weight_decay=0.05, max_grad_norm=1.0, ema_decay=0.998, mixed_precision="bf16", checkpoint_every=100,
         ),
     ),

@@ -149,7 +149,7 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
     parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
     parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
-    parser.add_argument("--stride-seconds", type=float, default=3.0, help="distance of two segments (default: 3)")
+    parser.add_argument("--stride-seconds", type=float, default=4.0, help="distance of two segments (default: 4)")
 
 
 def training_segments(
