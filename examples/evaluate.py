@@ -21,9 +21,10 @@ from pecmae.collection_checks import add_data_arguments, collection_from_argumen
 from pecmae.embedded_tracks import embed_files
 from pecmae.embedding_cache import EmbeddingCache, default_cache
 from pecmae.errors import ConfigError, PecmaeError
-from pecmae.evaluation import check_round_trip, check_sonification, evaluate_embedded
+from pecmae.evaluation import evaluate_embedded
 from pecmae.evaluation_plots import plot_confusion
 from pecmae.prototype_health import prototype_health
+from pecmae.sound_checks import check_round_trip, check_sonification
 from pecmae.splits import complete_splits
 
 
@@ -79,7 +80,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of splits that DIR does not have, as for finetune.py (default: 0)")
     parser.add_argument("--seeds", type=int, default=8, help="sounds of each prototype; 0 leaves them out (default: 8)")
-    parser.add_argument("--round-trips", type=int, default=120, help="segments decoded and encoded again (default: 120)")
+    parser.add_argument(
+        "--round-trips", type=int, default=20, help="tracks decoded and encoded again, all segments of each (default: 20)"
+    )
     parser.add_argument("--no-health", action="store_true", help="do not compare the prototypes with the training split")
     parser.add_argument("--cache", help="where embeddings are kept (default: a folder beside the Hub's cache)")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")

@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     add_data_arguments(parser, checks=False)
     add_segment_arguments(parser)
     parser.add_argument("--encodecmae", required=True, help="folder of the EnCodecMAE, as pretrain_encodecmae.py writes it")
+    parser.add_argument("--dtype", choices=["float32", "float16"], help="stored precision of the result (default: float32)")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     if accelerator.is_main_process:
         report = {"step": result.step, **evaluate(objective, data["validation"], settings, 16, accelerator)}
-        autoencoder.cpu().eval().save_pretrained(output / "autoencoder")
+        autoencoder.cpu().eval().save_pretrained(output / "autoencoder", dtype=args.dtype)
         write_json(output / "report.json", report)
         print(json.dumps(report))
 

@@ -1,4 +1,5 @@
-"""Write the card of every entry of the zoo and the table in README.md, from pecmae.zoo, facts.json and the templates.
+"""Write the card of every entry of the zoo and the table in README.md, from pecmae.zoo, facts.json, what
+examples/mini_evidence.py measured, and the templates.
 
 python hub_cards/render.py           # write what is out of date
 python hub_cards/render.py --check   # write nothing; exit with 1 if something is out of date
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pecmae.cards import Measurement, ModelCardFacts, PaperResult, facts_from_directory, render_card
+from pecmae.cards import ModelCardFacts, PaperResult, facts_from_directory, render_card
+from pecmae.evidence import card_section, measurements, read_evidence
 from pecmae.zoo import ZOO, ZooEntry, embedded_directory
 
 HERE = Path(__file__).parent
@@ -35,7 +37,6 @@ def card_facts(entry: ZooEntry, facts: dict[str, Any]) -> ModelCardFacts:
         "summary": entry.description,
         "license": entry.license,
         "limits": tuple(facts["limits"].get(entry.name) or facts["limits"].get(entry.dataset) or ()),
-        "metrics": tuple(Measurement(**measured) for measured in facts["measured"].get(entry.name, ())),
         "segment_seconds": entry.segment_seconds,
     }
     if entry.source == "published":
@@ -46,6 +47,9 @@ def card_facts(entry: ZooEntry, facts: dict[str, Any]) -> ModelCardFacts:
         common |= {"load_id": None, "training_data": facts["training_data"][entry.name]}
         if (embedded_directory() / "config.json").is_file():
             del common["segment_seconds"]
+            evidence = read_evidence(HERE / f"{card_name(entry)}.evidence.json", embedded_directory())
+            if evidence is not None:
+                common |= {"metrics": measurements(evidence), "evidence": card_section(evidence)}
             return facts_from_directory(embedded_directory(), **common)
         return ModelCardFacts(**common, labels=entry.labels)
     accuracy = facts["paper_accuracy"][entry.dataset][variant(entry)]

@@ -140,6 +140,15 @@ def test_layers_of_a_stack_share_one_feed_forward():
     assert sum(p.numel() for p in deep.parameters()) - sum(p.numel() for p in small.parameters()) == 2 * attention_and_norms
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_stack_asked_for_its_first_tokens_computes_the_same_ones(padded):
+    torch.manual_seed(0)
+    stack, x = Transformer(16, 32, 2, 4), torch.randn(2, 5, 16)
+    padding_mask = torch.arange(5) >= torch.tensor([[5], [3]]) if padded else None
+    with torch.no_grad():
+        torch.testing.assert_close(stack(x, padding_mask, outputs=2), stack(x, padding_mask)[:, :2])
+
+
 def test_the_full_size_has_the_published_number_of_parameters():
     with torch.device("meta"):
         model = Autoencoder(AutoencoderConfig())

@@ -5,7 +5,7 @@ import pytest
 
 from pecmae import ConfigError
 from pecmae.data import LabelledFile
-from pecmae.evaluation import Evaluation, SonificationCheck, check_round_trip, check_sonification, evaluate_tracks
+from pecmae.evaluation import Evaluation, evaluate_tracks
 
 
 def evaluation(true: list[int], predicted: list[int], scores: list[float] | None = None) -> Evaluation:
@@ -56,33 +56,3 @@ def test_files_are_classified_and_bad_ones_named(tiny_model, tone, tmp_path):
         evaluate_tracks(tiny_model, [LabelledFile(tmp_path / "good.wav", "polka")])
     with pytest.raises(ConfigError, match="None of the 1 files could be read"):
         evaluate_tracks(tiny_model, files[1:])
-
-
-def test_sonification_shares():
-    check = SonificationCheck(
-        labels=("a", "b"),
-        heard_as=np.array([[0, 0], [0, 1], [1, 1], [1, 1]]),
-        nearest=np.array([[0, 1], [1, 1], [2, 2], [2, 2]]),
-        rms=np.full((4, 2), 0.1),
-        peak=np.full((4, 2), 0.5),
-    )
-    assert check.own_class == 7 / 8
-    assert check.own_class_by_label == {"a": 0.75, "b": 1.0}
-    assert check.same_prototype == 5 / 8
-
-
-def test_prototypes_are_heard_again(tiny_model):
-    check = check_sonification(tiny_model, seeds=[0, 1])
-    assert check.heard_as.shape == (6, 2)
-    assert check.rms[0, 0] == pytest.approx(np.sqrt(np.square(tiny_model.sonify("blues", prototype=0)).mean()), rel=1e-3)
-    json.dumps(check.to_dict())
-
-
-def test_round_trip(tiny_model, tone, tmp_path):
-    import soundfile
-
-    soundfile.write(tmp_path / "tone.wav", tone, 24_000)
-    result = check_round_trip(tiny_model, [LabelledFile(tmp_path / "tone.wav", "jazz")])
-    assert result["num_segments"] == 1
-    assert -1 <= result["cosine"] <= 1
-    assert result["label_survives"] in (0.0, 1.0)

@@ -62,7 +62,12 @@ def test_health_is_the_companions(gallery, tiny_model, tone):
     assert gallery.prototypes[3].nearest[0]["track"] == companion.nearest(3)[0]["track"]
 
 
-def test_duplicates_are_found_within_a_class(tiny_model, cache):
+def test_purity_is_that_of_the_health_report(gallery, tiny_model, tone):
+    # Three tracks, one a class: the nearest segments of each prototype are one of each.
+    assert [view.purity for view in gallery.prototypes] == pytest.approx([1 / 3] * 6)
+
+
+def test_duplicates_are_found(tiny_model, cache):
     head = tiny_model.head
     before = head.prototypes.detach().clone()
     with torch.no_grad():

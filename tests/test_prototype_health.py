@@ -6,7 +6,8 @@ import torch
 
 from pecmae import PrototypeHead, PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.prototype_health import data_spacing, nearest_segments, prototype_health
+from pecmae.prototype_health import data_spacing, prototype_health
+from pecmae.prototype_measures import duplicate_pairs, nearest_segments, purity
 
 LABELS = ("a", "b")
 
@@ -30,11 +31,10 @@ def tracks_at(points: list[list[float]], tracks: list[int], labels: list[int]) -
 
 def test_the_nearest_segments_are_of_distinct_tracks():
     distances = torch.tensor([[1.0, 9.0], [0.5, 8.0], [2.0, 1.0], [3.0, 1.0]])
-    rows, count = nearest_segments(distances, torch.tensor([0, 0, 1, 2]), 2)
-    assert count == 2
+    rows = nearest_segments(distances, torch.tensor([0, 0, 1, 2]), 2)
     assert rows.tolist()[0] == [1, 2]
     assert sorted(rows.tolist()[1]) == [2, 3]
-    assert nearest_segments(distances, torch.tensor([0, 0, 1, 2]), 10)[1] == 3
+    assert nearest_segments(distances, torch.tensor([0, 0, 1, 2]), 10).shape == (2, 3)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -68,3 +68,15 @@ def test_health_is_plain_values():
     assert found["prototypes"][1]["sonification_survival"] == 0.5
     assert found["prototypes"][0]["nearest"][0] == {"track": "t0.wav", "label": "a", "offset": 0.0, "distance": 0.0}
     assert found["num_dead"] == found["num_duplicates"] == 0
+
+
+def test_duplicates_need_no_data_and_may_be_of_two_classes():
+    # A tenth of the median length, 10, is 1.
+    assert duplicate_pairs(head_at([[0.0, 0.0], [10.0, 0.0], [0.9, 0.0], [20.0, 0.0]])) == ((0, 2),)
+    assert duplicate_pairs(head_at([[0.0, 0.0], [10.0, 0.0], [1.1, 0.0], [20.0, 0.0]])) == ()
+    assert duplicate_pairs(head_at([[0.0, 0.0], [10.0, 0.0]])) == ()
+
+
+def test_purity_counts_the_ten_nearest():
+    nearest = torch.tensor([[0] * 8 + [1] * 4, [0] * 12])
+    assert purity(nearest, torch.tensor([0, 1])).tolist() == pytest.approx([0.8, 0.0])

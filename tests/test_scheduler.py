@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pecmae import VDiffusionScheduler
 
-ALGORITHMS = ["ddim", "dpmsolver++"]
+ALGORITHMS = ["ddim", "dpmsolver++", "multistep"]
 
 
 def alpha_beta(sigma: float) -> tuple[float, float]:
@@ -74,14 +74,28 @@ def test_second_order_is_closer_to_the_exact_trajectory(noise):
         for name in ALGORITHMS
     }
     assert errors["dpmsolver++"] < errors["ddim"] / 4
+    assert errors["multistep"] < errors["dpmsolver++"] / 2
 
 
-def test_halving_the_step_more_than_halves_the_second_order_error(noise):
+@pytest.mark.parametrize(("algorithm_type", "factor"), [("dpmsolver++", 2), ("multistep", 3.5)])
+def test_halving_the_step_more_than_halves_the_second_order_error(noise, algorithm_type, factor):
     mean, std, errors = torch.zeros(3, dtype=torch.float64), 0.5, []
     for steps in (40, 80):
-        found = sample(VDiffusionScheduler(algorithm_type="dpmsolver++"), steps, noise, mean, std)
+        found = sample(VDiffusionScheduler(algorithm_type=algorithm_type), steps, noise, mean, std)
         errors.append(float((found - std * noise).abs().max()))
-    assert errors[1] < errors[0] / 2
+    assert errors[1] < errors[0] / factor
+
+
+def test_a_multistep_of_constant_curvature_is_exact_from_the_second_step_on(noise):
+    # x'' + x = 1 from x = noise, v = 0: x = 1 + (noise - 1) · cos(angle turned).
+    scheduler, x = VDiffusionScheduler(algorithm_type="multistep"), noise
+    scheduler.set_timesteps(4)
+    for sigma in scheduler.timesteps:
+        turned = (float(sigma) - 1) * math.pi / 2
+        x = scheduler.step(-(noise - 1) * math.sin(turned), sigma, x).prev_sample
+        now = 1 + (noise - 1) * math.cos(turned - math.pi / 8)
+        if float(sigma) < 1:
+            torch.testing.assert_close(x, now)
 
 
 def test_noise_and_velocity_follow_the_angle():

@@ -14,12 +14,13 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
-from pecmae.cards import ModelCardFacts, render_card
+from pecmae.codec import CodecDecoder, CodecEncoder
 from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_dict, config_to_dict
 from pecmae.denoiser import Denoiser
 from pecmae.encodecmae import EncodecMAE
 from pecmae.errors import ConfigError
 from pecmae.hub import PublishedAutoencoder, resolve_autoencoder
+from pecmae.precision import pick_device, pick_dtype, pick_loading_dtype
 from pecmae.storage import read_json_config, save_directory_atomically
 from pecmae.summarizer import Summarizer
 from pecmae.transformer import SinusoidalPosition
@@ -42,25 +43,16 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        # Imported here: it costs two seconds that a reader of configurations need not pay.
-        from transformers import EncodecConfig
-        from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
-
-        codec_config = EncodecConfig(
-            sampling_rate=config.sampling_rate,
-            hidden_size=config.feature_dim,
-            num_filters=config.codec_num_filters,
-            upsampling_ratios=list(config.codec_upsampling_ratios),
-            num_lstm_layers=config.codec_num_lstm_layers,
-        )
         dim, hidden = config.embedding_dim, config.feed_forward_dim
         self.config = config
-        self.codec_encoder = EncodecEncoder(codec_config)
-        self.codec_decoder = EncodecDecoder(codec_config)
+        self.codec_encoder = CodecEncoder(config)
+        self.codec_decoder = CodecDecoder(config)
         self.encodecmae = EncodecMAE(config.feature_dim, dim, hidden, config.num_encoder_layers, config.num_encoder_heads)
         self.position = SinusoidalPosition(dim)
         self.summarizer = Summarizer(dim, hidden, config.num_summarizer_layers, config.num_heads)
         self.denoiser = Denoiser(config.feature_dim, dim, hidden, config.num_denoiser_layers, config.num_heads)
+        # The stored weights, while those here are rounded for speed alone: what is saved is not rounded.
+        self._unrounded: Path | None = None
 
     @property
     def sampling_rate(self) -> int:
@@ -107,7 +99,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
 
     def encode_frames(self, features: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """EnCodecMAE embeddings [shape=(B, T, D)] of codec features [shape=(B, T, F)]."""
-        return self.encodecmae(features, padding_mask)
+        return self.encodecmae(features.to(self.dtype), padding_mask)
 
     def summarize(self, embeddings: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """z [shape=(B, D)] of EnCodecMAE embeddings [shape=(B, T, D)]."""
@@ -126,13 +118,14 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         Returns
         -------
         Tensor [shape=(B, D)]
+            float32, whatever the model's precision.
         """
         features = self.extract_features(wav, lengths)
         padding_mask = None
         # Without padding no mask is needed, and the attention kernel is faster without one.
         if lengths is not None and bool((lengths < wav.shape[1]).any()):
             padding_mask = self.frame_padding_mask(lengths, features.shape[1])
-        return self.summarize(self.encode_frames(features, padding_mask), padding_mask)
+        return self.summarize(self.encode_frames(features, padding_mask), padding_mask).float()
 
     def denoise(self, noisy: Tensor, sigma: Tensor, z: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Predict v of noisy codec features.
@@ -149,7 +142,8 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         -------
         Tensor [shape=(B, T, F)]
         """
-        return self.denoiser(noisy, sigma, z, self.position(noisy.shape[1]), padding_mask)
+        position = self.position(noisy.shape[1])
+        return self.denoiser(noisy.to(self.dtype), sigma, z.to(self.dtype), position, padding_mask)
 
     @torch.no_grad()
     def generate(
@@ -182,6 +176,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         Returns
         -------
         Tensor [shape=(B, T, F)]
+            float32, whatever the model's precision.
         """
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
@@ -196,15 +191,16 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         x = latents.to(self.device, torch.float32)
         guided = scale != 1.0
         condition = torch.cat([z, torch.zeros_like(z)]) if guided else z
+        position = self.position(x.shape[1])
         scheduler.set_timesteps(steps, device=self.device)
         for sigma in scheduler.timesteps:
             noisy = (torch.cat([x, x]) if guided else x).to(self.dtype)
-            v = self.denoise(noisy, sigma.expand(len(noisy)), condition).to(torch.float32)
+            v = self.denoiser(noisy, sigma.expand(len(noisy)), condition, position).to(torch.float32)
             if guided:
                 v_conditional, v_unconditional = v.chunk(2)
                 v = v_unconditional + scale * (v_conditional - v_unconditional)
             x, _ = scheduler.step(v, sigma, x, return_dict=False)
-        return x.to(self.dtype)
+        return x
 
     def decode(self, z: Tensor, **options: Any) -> Tensor:
         """Generate a segment of audio from each z [shape=(B, D)]; options as for `generate`.
@@ -218,7 +214,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
     @torch.no_grad()
     def features_to_wav(self, features: Tensor) -> Tensor:
         """Audio [shape=(B, T · hop_length)] of codec features [shape=(B, T, F)]."""
-        return self.codec_decoder(features.to(self.device, self.dtype).transpose(1, 2))[:, 0]
+        return self.codec_decoder(features.to(self.device, self.codec_decoder.dtype).transpose(1, 2))[:, 0]
 
     def draw_latents(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """Initial noise x_T [shape=(batch, T, F)], drawn where `generator` lives (the CPU by default)."""
@@ -232,7 +228,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         *,
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
+        dtype: str | torch.dtype = "auto",
         **options: Any,
     ) -> Self:
         """Load an autoencoder.
@@ -244,8 +240,10 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             the embedded model.
         device : str or torch.device, optional
             A GPU if there is one, by default.
-        dtype : str or torch.dtype, optional
-            Of the weights: float32 by default.
+        dtype : str or torch.dtype
+            Of the weights: "float32", which is exact, "bfloat16" or "float16". "auto" is bfloat16 where the device computes
+            with it natively, else float32; a model loaded so is saved unrounded. Features become sound in float32 whatever
+            this is.
         **options
             revision, cache_dir, force_download, local_files_only, token: as in huggingface_hub.
 
@@ -255,19 +253,34 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             It cannot be found, fetched or read; the message says what to do.
         """
         directory = resolve_autoencoder(pretrained_model_name_or_path, convert=_convert_published, **options)
-        return cls.from_directory(directory).to(pick_device(device), pick_dtype(dtype))
+        return cls.from_directory(directory, device=device, dtype=dtype)
 
     @classmethod
-    def from_directory(cls, directory: str | os.PathLike[str]) -> Self:
-        """Load from a directory that holds `config.json` and `model.safetensors`, on the CPU in float32."""
+    def from_directory(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = "cpu",
+        dtype: str | torch.dtype = "float32",
+    ) -> Self:
+        """Load from a directory that holds `config.json` and `model.safetensors`; parameters as for `from_pretrained`."""
+        target = pick_device(device)
         path = Path(directory) / "config.json"
         values = read_json_config(path, format_version=FORMAT_VERSION)
         if values.pop("model_type", None) != MODEL_TYPE:
             raise ConfigError(f"{path}: this is not an autoencoder; load it with PECMAE.from_pretrained.")
         del values["format_version"]
         sha256 = values.pop("sha256", {})
-        model = cls(config_from_dict(AutoencoderConfig, values, str(path)))
-        load_into(model, path.parent / "model.safetensors", sha256.get("model.safetensors"))
+        config = config_from_dict(AutoencoderConfig, values, str(path))
+        picked = pick_loading_dtype(dtype, target, config.embedding_dim)
+        model = cls(config)
+        weights = path.parent / "model.safetensors"
+        load_into(model, weights, sha256.get("model.safetensors"))
+        if dtype == "auto" and picked != torch.float32:
+            model._unrounded = weights.absolute()
+        for part in model.children():
+            # Sound is a small part of the work, and with eight bits a sample would be heard to be noisy.
+            part.to(target, torch.float32 if part is model.codec_decoder else picked)
         return model.eval()
 
     def save_pretrained(
@@ -284,6 +297,9 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
             `pecmae.cards.ModelCardFacts`.
         """
+        # Imported here: only saving writes a card.
+        from pecmae.cards import ModelCardFacts, render_card
+
         with save_directory_atomically(save_directory) as folder:
             self.write(folder, dtype)
             facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
@@ -292,45 +308,11 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
 
     def write(self, folder: Path, dtype: str | torch.dtype | None = None) -> None:
         """Write configuration and weights into an existing folder, in place."""
-        digest = save_weights(self, folder / "model.safetensors", None if dtype is None else pick_dtype(dtype))
+        stored = None if dtype is None else pick_dtype(dtype)
+        digest = save_weights(self, folder / "model.safetensors", stored, unrounded=self._unrounded)
         values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config_to_dict(self.config)}
         values["sha256"] = {"model.safetensors": digest}
         (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for; by default a GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        There is no such device here.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        picked = torch.device(device)
-        torch.empty(0, device=picked)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={str(device)!r} cannot be used here; choose cpu, or cuda where a GPU is.") from error
-    return picked
-
-
-def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The floating-point type asked for, by name or as it is: float32 (the default), bfloat16 or float16.
-
-    Raises
-    ------
-    ValueError
-        It is none of them.
-    """
-    by_name = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is None:
-        return torch.float32
-    picked = by_name.get(dtype) if isinstance(dtype, str) else dtype
-    if picked is None or picked not in by_name.values():
-        raise ValueError(f"dtype={str(dtype)!r} is not known; choose one of {', '.join(by_name)}.")
-    return picked
 
 
 def _convert_published(published: PublishedAutoencoder, folder: Path) -> None:

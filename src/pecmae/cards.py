@@ -108,6 +108,8 @@ class ModelCardFacts:
     training_settings: tuple[tuple[str, str], ...] = ()
     metrics: tuple[Measurement, ...] = ()
     paper_results: tuple[PaperResult, ...] = ()
+    # A section of its own, in Markdown, such as `pecmae.evidence.card_section` writes.
+    evidence: str | None = None
     # In addition to the family's own.
     limits: tuple[str, ...] = ()
     # Set where no weights exist: the command that would make them.

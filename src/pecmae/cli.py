@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pecmae import cli_pages, cli_support, console
+from pecmae.batching import is_out_of_memory
 from pecmae.errors import PecmaeError
 
 app = typer.Typer(
@@ -32,8 +33,10 @@ Model = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
-Dtype = Annotated[str | None, typer.Option(metavar="T", help="float32, bfloat16 or float16 (default: float32)")]
-BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Segments that are encoded together.")]
+Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -51,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (PecmaeError, OSError) as error:
         console.say(console.sentence(error), "error")
         sys.exit(1)
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        console.say("there is not enough memory; use a smaller --batch-size, or --device cpu.", "error")
+        console.say("there is not enough memory; close other programs, or use --device cpu.", "error")
         sys.exit(1)
     raise AssertionError("the application always exits")
 
@@ -90,8 +93,8 @@ def classify(
         typer.Option("--output", "-o", metavar="FILE", help="Write here instead; .json and .csv choose the format."),
     ] = None,
     device: Device = None,
-    dtype: Dtype = None,
-    batch_size: BatchSize = 16,
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
 ) -> None:
     """Label audio files.
 
@@ -140,7 +143,7 @@ def sonify(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
     device: Device = None,
-    dtype: Dtype = None,
+    dtype: Dtype = "auto",
 ) -> None:
     """Make prototypes audible: one sound file for each.
 
@@ -184,8 +187,8 @@ def embed(
         ),
     ] = None,
     device: Device = None,
-    dtype: Dtype = None,
-    batch_size: BatchSize = 16,
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
 ) -> None:
     """Save the embeddings of audio files.
 

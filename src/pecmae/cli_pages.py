@@ -33,7 +33,7 @@ Cache = Annotated[
     typer.Option(metavar="DIR", help="Where sounds are kept for the next run (default: beside the Hub's cache)"),
 ]
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
-Dtype = Annotated[str | None, typer.Option(metavar="T", help="float32, bfloat16 or float16 (default: float32)")]
+Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
 
 
 def explain(
@@ -48,8 +48,10 @@ def explain(
     guidance: Guidance = None,
     cache: Cache = None,
     device: Device = None,
-    dtype: Dtype = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Segments that are encoded together.")] = 16,
+    dtype: Dtype = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
+    ] = None,
 ) -> None:
     """Write a page on which the reasons for labels can be read and heard.
 
@@ -97,7 +99,7 @@ def gallery(
     guidance: Guidance = None,
     cache: Cache = None,
     device: Device = None,
-    dtype: Dtype = None,
+    dtype: Dtype = "auto",
 ) -> None:
     """Write a page with every prototype of a model: its sounds, its health, and where it stands among the others.
 
@@ -138,7 +140,7 @@ def _check_output(output: Path) -> None:
         cli_support.refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
 
 
-def _load(name: str | None, device: str | None, dtype: str | None) -> "tuple[PECMAE, Companion | None]":
+def _load(name: str | None, device: str | None, dtype: str) -> "tuple[PECMAE, Companion | None]":
     """Load a model and what its directory holds beside it."""
     model = cli_support.load_model(name, device, dtype)
     from pecmae.companion import Companion

@@ -69,16 +69,16 @@ def finish(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
         raise typer.Exit(1)
 
 
-def _check_precision(device: str | None, dtype: str | None) -> None:
-    from pecmae.autoencoder import pick_device, pick_dtype
+def _check_precision(device: str | None, dtype: str) -> None:
+    from pecmae.precision import pick_device, pick_loading_dtype
 
     try:
-        pick_device(device), pick_dtype(dtype)
+        pick_loading_dtype(dtype, pick_device(device), width=0)
     except ValueError as error:
         refuse(str(error))
 
 
-def load_model(name: str | None, device: str | None, dtype: str | None) -> "PECMAE":
+def load_model(name: str | None, device: str | None, dtype: str) -> "PECMAE":
     """Load a model to classify and sonify with: a directory, a Hub id, or the embedded one."""
     with console.spinner(f"loading {name or 'pecmae-mini'}"):
         _check_precision(device, dtype)
@@ -87,7 +87,7 @@ def load_model(name: str | None, device: str | None, dtype: str | None) -> "PECM
         return PECMAE.from_pretrained(name, device=device, dtype=dtype)
 
 
-def load_autoencoder(name: str | None, device: str | None, dtype: str | None) -> "Autoencoder":
+def load_autoencoder(name: str | None, device: str | None, dtype: str) -> "Autoencoder":
     """Load an autoencoder by name, directory or Hub id, or the one of a model."""
     with console.spinner(f"loading {name or 'pecmae-mini'}"):
         _check_precision(device, dtype)
@@ -107,7 +107,7 @@ def load_autoencoder(name: str | None, device: str | None, dtype: str | None) ->
         return PECMAE.from_pretrained(directory, device=device, dtype=dtype).autoencoder
 
 
-def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size: int) -> dict[str, Any]:
+def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size: int | None) -> dict[str, Any]:
     """Write a file's embeddings beside where they came from, as a safetensors file that appears whole or not at all."""
     import numpy as np
     from safetensors.numpy import save_file

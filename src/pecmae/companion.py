@@ -5,7 +5,8 @@ Shapes: N training segments, D width, C classes, M prototypes, E sampled embeddi
 
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ import torch
 from pecmae.configuration import FORMAT_VERSION
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub import COMPANION_FILE
-from pecmae.storage import read_json_config
+from pecmae.prototype_measures import NEIGHBOURS, nearest_segments
+from pecmae.storage import load_weights, read_json_config
 
 if TYPE_CHECKING:
     from pecmae.model import PECMAE
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 COMPANION_VERSION = 1
 # Segments whose distances are computed together.
 BATCH = 4096
+# Nearest training segments that are named.
+NAMED = 5
 
 _ARRAYS = (
     *("nearest_track", "nearest_label", "nearest_offset", "nearest_distance"),
-    *("wins", "own_wins", "sample_z", "sample_labels"),
+    *("wins", "sample_z", "sample_labels"),
 )
 
 
@@ -43,21 +47,15 @@ class Companion:
     nearest_label: np.ndarray
     nearest_offset: np.ndarray
     nearest_distance: np.ndarray
-    # Training segments that each prototype is the closest of all to [shape=(M,)], and how many of them are of its class.
+    # Training segments that each prototype is the closest of all to [shape=(M,)].
     wins: np.ndarray
-    own_wins: np.ndarray
     # Some training embeddings [shape=(E, D), float16] and their classes [shape=(E,)].
     sample_z: np.ndarray
     sample_labels: np.ndarray
     # Training segments in all, N.
     num_segments: int
 
-    def purity(self, prototype: int) -> float | None:
-        """Share of a prototype's wins that are of its class; None where it never wins."""
-        wins = int(self.wins[prototype])
-        return int(self.own_wins[prototype]) / wins if wins else None
-
-    def nearest(self, prototype: int) -> list[dict[str, Any]]:
+    def nearest(self, prototype: int, count: int = NAMED) -> list[dict[str, Any]]:
         """The training segments nearest to a prototype: track, label (class number), offset (s), distance."""
         return [
             {
@@ -66,7 +64,7 @@ class Companion:
                 "offset": float(self.nearest_offset[prototype, rank]),
                 "distance": float(self.nearest_distance[prototype, rank]),
             }
-            for rank in range(self.nearest_track.shape[1])
+            for rank in range(min(count, self.nearest_track.shape[1]))
         ]
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
@@ -76,7 +74,7 @@ class Companion:
         directory = Path(directory)
         metadata = {
             "format_version": str(COMPANION_VERSION),
-            "model_sha256": _model_sha256(directory),
+            "model_sha256": model_sha256(directory),
             "num_segments": str(self.num_segments),
             "track_names": json.dumps(list(self.track_names)),
         }
@@ -115,12 +113,51 @@ class Companion:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"{path}: cannot be read ({error}); write it again or delete it.") from None
-        if metadata.get("model_sha256") != _model_sha256(Path(directory)):
+        if metadata.get("model_sha256") != model_sha256(Path(directory)):
             raise CheckpointError(f"{path}: describes other weights than those beside it; write it again or delete it.")
         return cls(track_names=names, num_segments=count, **arrays)
 
 
-def _model_sha256(directory: Path) -> str:
+def carry_companion(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:
+    """Copy a model's companion into a directory where the same head was saved, in whatever precision.
+
+    Parameters
+    ----------
+    source, target : path
+        Model directories with `config.json` and `model.safetensors`.
+
+    Returns
+    -------
+    bool
+        Whether there is one that describes the head in `target`, up to the rounding of the coarser of the two stored types.
+    """
+    source, target = Path(source), Path(target)
+    if not (source / COMPANION_FILE).is_file():
+        return False
+    if model_sha256(source) == model_sha256(target):
+        shutil.copyfile(source / COMPANION_FILE, target / COMPANION_FILE)
+        return True
+    heads = [load_weights(folder / "model.safetensors", None) for folder in (source, target)]
+    companion = Companion.load(source) if _same_up_to_rounding(*heads) else None
+    if companion is not None:
+        companion.save(target)
+    return companion is not None
+
+
+def _same_up_to_rounding(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> bool:
+    """Whether tensors are alike but for the rounding of the coarser type."""
+    if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
+        return False
+    for name, our in ours.items():
+        coarse = max((torch.finfo(tensor.dtype) for tensor in (our, theirs[name])), key=lambda info: info.eps)
+        # Below a type's normal numbers its step is absolute.
+        if not torch.allclose(our.double(), theirs[name].double(), rtol=coarse.eps, atol=coarse.tiny * coarse.eps):
+            return False
+    return True
+
+
+def model_sha256(directory: Path) -> str:
+    """Hash of the head's weights, as the configuration in a model's directory has it."""
     config = read_json_config(directory / "config.json", format_version=FORMAT_VERSION)
     return str(config.get("sha256", {}).get("model.safetensors", ""))
 
@@ -134,7 +171,7 @@ def build_companion(
     track_labels: torch.Tensor,
     *,
     offsets: torch.Tensor | None = None,
-    nearest: int = 5,
+    nearest: int = NEIGHBOURS,
     sample: int = 500,
     seed: int = 0,
 ) -> Companion:
@@ -165,9 +202,6 @@ def build_companion(
     ConfigError
         Shapes do not fit each other.
     """
-    # Imported here: reading a companion needs nothing that the data's side of the package brings along.
-    from pecmae.prototype_health import nearest_segments
-
     if len(z) != len(tracks) or len(track_names) != len(track_labels) or not len(z) or int(tracks.max()) >= len(track_names):
         raise ConfigError(
             f"{len(z)} embeddings, {len(tracks)} track numbers, {len(track_names)} names and {len(track_labels)} labels "
@@ -177,9 +211,8 @@ def build_companion(
     distances = torch.cat([model.head.distances(part.to(device)).cpu() for part in z.float().split(BATCH)])  # (N, M)
     labels = track_labels[tracks]  # (N,)
     winners = distances.argmin(1)
-    own = labels == model.head.prototype_labels.cpu()[winners]
     count = distances.shape[1]
-    rows, _ = nearest_segments(distances, tracks, nearest)  # (M, n)
+    rows = nearest_segments(distances, tracks, nearest)  # (M, n)
     smallest = distances.gather(0, rows.T).T  # (M, n)
     used, renumbered = torch.unique(tracks[rows], return_inverse=True)
     if offsets is None:
@@ -192,7 +225,6 @@ def build_companion(
         nearest_offset=offsets[rows].numpy().astype(np.float32),
         nearest_distance=smallest.numpy().astype(np.float32),
         wins=torch.bincount(winners, minlength=count).numpy(),
-        own_wins=torch.bincount(winners[own], minlength=count).numpy(),
         sample_z=z[chosen].cpu().numpy().astype(np.float16),
         sample_labels=labels[chosen].numpy().astype(np.int32),
         num_segments=len(z),

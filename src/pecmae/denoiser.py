@@ -49,8 +49,16 @@ class Denoiser(nn.Module):
         Tensor [shape=(B, T, F)]
         """
         frames = self.in_adapter(noisy) + position  # (B, T, D)
-        time = self.time_embedding(sigma[:, None].to(noisy.dtype))  # (B, D)
+        time = self.embed_time(sigma)  # (B, D)
         tokens = torch.cat([z[:, None], time[:, None], frames], dim=1)  # (B, 2 + T, D)
         if padding_mask is not None:
             padding_mask = F.pad(padding_mask, (2, 0), value=False)
         return self.out_adapter(self.encoder(tokens, padding_mask)[:, 2:])
+
+    def embed_time(self, sigma: Tensor) -> Tensor:
+        """Tokens [shape=(B, D)] of noise levels `sigma` [shape=(B,)]."""
+        first, dtype = self.time_embedding[0], self.in_adapter.weight.dtype
+        assert isinstance(first, nn.Linear)
+        # In float32 whatever the model's dtype: neighbouring steps would become one level.
+        hidden = F.linear(sigma[:, None].float(), first.weight.float(), first.bias.float())
+        return self.time_embedding[1:](hidden.to(dtype))

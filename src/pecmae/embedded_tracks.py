@@ -57,7 +57,7 @@ def embed_files(
     files: Sequence[LabelledFile],
     labels: Sequence[str],
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     skip_bad: bool = False,
     progress: bool = False,
 ) -> tuple[EmbeddedTracks, dict[str, str]]:
@@ -69,7 +69,7 @@ def embed_files(
     files : sequence of LabelledFile
     labels : sequence of str
         Names of the classes, in the order of their numbers.
-    batch_size : int
+    batch_size : int, optional
         Segments that are encoded together, of one file or of many.
     skip_bad : bool
         Leave out files that cannot be read instead of stopping; the others are in the cache either way.

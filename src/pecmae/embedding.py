@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pecmae.audio import AudioSource, Segment, iter_segments
 from pecmae.autoencoder import Autoencoder
+from pecmae.batching import BatchSize
 from pecmae.errors import PecmaeError
 
 
@@ -32,7 +33,7 @@ class TrackEmbedding(NamedTuple):
 
 
 def embed_track(
-    autoencoder: Autoencoder, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16
+    autoencoder: Autoencoder, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
 ) -> TrackEmbedding:
     """Embed the non-overlapping segments of one track, streamed: memory does not grow with its duration.
 
@@ -45,8 +46,8 @@ def embed_track(
     source : path or array [shape=(samples,) or (channels, samples)]
     sampling_rate : int, optional
         Of an array, in Hz.
-    batch_size : int
-        Segments that are encoded together.
+    batch_size : int, optional
+        Segments that are encoded together: what suits the device by default, halved when memory runs out.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def embed_track(
 
 
 def embed_tracks(
-    autoencoder: Autoencoder, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int = 16
+    autoencoder: Autoencoder, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int | None = None
 ) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
     """Embed many tracks, segments of different tracks in one batch, so that short clips fill it.
 
@@ -73,8 +74,9 @@ def embed_tracks(
     """
     waiting: list[_Track] = []
     pieces = _pieces(autoencoder, sources, sampling_rate, waiting)
-    while batch := list(islice(pieces, batch_size)):
-        for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch]), strict=True):
+    rows = BatchSize.of_segments(autoencoder.device, batch_size)
+    while batch := list(islice(pieces, rows.size)):
+        for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch], rows), strict=True):
             track.add(segment, z)
         while waiting and waiting[0].complete:
             yield waiting.pop(0).result(autoencoder.sampling_rate)
@@ -132,8 +134,9 @@ def _pieces(
 
 
 @torch.no_grad()
-def _encode(autoencoder: Autoencoder, segments: list[Segment]) -> Tensor:
+def _encode(autoencoder: Autoencoder, segments: list[Segment], rows: BatchSize) -> Tensor:
     """z of segments [shape=(B, D)], float32, on the CPU."""
     wav = torch.from_numpy(np.stack([segment.samples for segment in segments]))  # (B, N)
     lengths = torch.tensor([segment.length for segment in segments])  # (B,)
-    return autoencoder.encode(wav, lengths).float().cpu()
+    parts = rows.run(lambda part: autoencoder.encode(wav[part], lengths[part]).cpu(), len(segments))
+    return torch.cat(list(parts))

@@ -23,7 +23,7 @@ from pecmae.collection_checks import content_hash
 from pecmae.data import progress_bar
 from pecmae.embedding import TrackEmbedding, embed_tracks
 from pecmae.errors import AudioError, PecmaeError
-from pecmae.feature_cache import weights_key
+from pecmae.weights import weights_key
 
 FORMAT_VERSION = 1
 # A part is written when it holds this many tracks, or after this many seconds.
@@ -76,14 +76,14 @@ class EmbeddingCache:
         return len(self._parts)
 
     def embed(
-        self, paths: Sequence[Path], *, batch_size: int = 16, progress: bool = False
+        self, paths: Sequence[Path], *, batch_size: int | None = None, progress: bool = False
     ) -> list[TrackEmbedding | PecmaeError | OSError]:
         """z of each file, from the cache where it holds it.
 
         Parameters
         ----------
         paths : sequence of Path
-        batch_size : int
+        batch_size : int, optional
             Segments that are encoded together.
         progress : bool
             Show a progress bar on standard error.
@@ -102,7 +102,7 @@ class EmbeddingCache:
         whole = self._read({key for key in keys if isinstance(key, str) and key not in failed})
         return [key if isinstance(key, OSError) else failed[key] if key in failed else whole[key] for key in keys]
 
-    def _fill(self, missing: dict[str, Path], batch_size: int, progress: bool) -> dict[str, PecmaeError | OSError]:
+    def _fill(self, missing: dict[str, Path], batch_size: int | None, progress: bool) -> dict[str, PecmaeError | OSError]:
         """Embed and store what is missing; what cannot be read is returned and tried again next time."""
         failed: dict[str, PecmaeError | OSError] = {}
         part: dict[str, TrackEmbedding] = {}
@@ -122,7 +122,9 @@ class EmbeddingCache:
             self._write(part)
         return failed
 
-    def _results(self, paths: list[Path], batch_size: int, progress: bool) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
+    def _results(
+        self, paths: list[Path], batch_size: int | None, progress: bool
+    ) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
         shown = iter(progress_bar(paths, "embedding", progress and bool(paths)))
         for result in embed_tracks(self.autoencoder, paths, batch_size=batch_size):
             next(shown)

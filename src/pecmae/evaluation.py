@@ -1,10 +1,10 @@
-"""How good a model is: on labelled tracks, and on the sound of its own prototypes.
+"""How good a model is on labelled tracks.
 
-Shapes: N tracks, C classes, M prototypes.
+Shapes: N tracks, C classes.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,8 +21,6 @@ from pecmae.model import PECMAE
 
 CALIBRATION_BINS = 10
 BOOTSTRAP_SAMPLES = 2000
-SILENT_RMS = 1e-3
-CLIPPED = 0.999
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ class Evaluation:
         }
 
 
-def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile], *, batch_size: int = 16) -> Evaluation:
+def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile], *, batch_size: int | None = None) -> Evaluation:
     """Classify labelled files by their averaged logits.
 
     Raises
@@ -145,98 +143,3 @@ def evaluate_embedded(model: PECMAE, tracks: EmbeddedTracks, failed: Mapping[str
     scores, predicted = model.head.scores(logits).max(1)
     names = tracks.names or tuple(map(str, range(len(logits))))
     return Evaluation(model.labels, names, tracks.track_labels.numpy(), predicted.numpy(), scores.numpy(), dict(failed or {}))
-
-
-@dataclass(frozen=True, eq=False)
-class SonificationCheck:
-    """What becomes of prototypes that are decoded to sound and classified again."""
-
-    labels: tuple[str, ...]
-    # Class that each sound got, as an index into labels, for each prototype and seed [shape=(M, seeds)].
-    heard_as: np.ndarray
-    # Prototype of each sound's largest similarity [shape=(M, seeds)].
-    nearest: np.ndarray
-    # Root mean square and peak of each sound, full scale 1 [shape=(M, seeds)].
-    rms: np.ndarray
-    peak: np.ndarray
-
-    @property
-    def _own(self) -> np.ndarray:
-        return np.arange(len(self.heard_as)) // (len(self.heard_as) // len(self.labels))
-
-    @property
-    def own_class(self) -> float:
-        """Share of sounds that are classified as their prototype's class."""
-        return float((self.heard_as == self._own[:, None]).mean())
-
-    @property
-    def own_class_by_prototype(self) -> np.ndarray:
-        """`own_class` of each prototype [shape=(M,)]."""
-        return (self.heard_as == self._own[:, None]).mean(1)
-
-    @property
-    def own_class_by_label(self) -> dict[str, float]:
-        """`own_class` of each class."""
-        hits = self.heard_as == self._own[:, None]
-        return {name: float(hits[self._own == index].mean()) for index, name in enumerate(self.labels)}
-
-    @property
-    def same_prototype(self) -> float:
-        """Share of sounds that are most similar to the prototype they were made from."""
-        return float((self.nearest == np.arange(len(self.nearest))[:, None]).mean())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "own_class": self.own_class,
-            "own_class_by_label": self.own_class_by_label,
-            "same_prototype": self.same_prototype,
-            "num_sounds": self.heard_as.size,
-            "silent": float((self.rms < SILENT_RMS).mean()),
-            "clipped": float((self.peak > CLIPPED).mean()),
-            "median_rms": float(np.median(self.rms)),
-        }
-
-
-@torch.no_grad()
-def check_sonification(model: PECMAE, seeds: Sequence[int] = range(8)) -> SonificationCheck:
-    """Decode every prototype with every seed, and classify what is heard."""
-    shape = (model.head.config.num_prototypes, len(seeds))
-    heard_as, nearest = np.zeros(shape, int), np.zeros(shape, int)
-    rms, peak = np.zeros(shape), np.zeros(shape)
-    for column, seed in enumerate(seeds):
-        sounds = model.sonify(seed=seed)
-        rms[:, column] = np.sqrt(np.square(sounds).mean(1))
-        peak[:, column] = np.abs(sounds).max(1)
-        for row, sound in enumerate(sounds):
-            z = model.autoencoder.encode(torch.from_numpy(sound)[None]).float()
-            similarities = model.head.similarities(z)
-            heard_as[row, column] = int(model.head.linear(similarities).argmax())
-            nearest[row, column] = int(similarities.argmax())
-    return SonificationCheck(model.labels, heard_as, nearest, rms, peak)
-
-
-@torch.no_grad()
-def check_round_trip(model: PECMAE, files: Iterable[LabelledFile], *, seed: int = 0) -> dict[str, float]:
-    """Encode, decode and encode again the first segment of each file.
-
-    Returns
-    -------
-    dict
-        `label_survives`: share of segments that get the same label before and after; `cosine`: median cosine similarity of z.
-    """
-    from pecmae.audio import iter_segments
-
-    config = model.autoencoder.config
-    before = []
-    for file in files:
-        options = {"segment_samples": config.segment_samples, "target_rate": config.sampling_rate}
-        segment = next(iter_segments(file.path, **options))
-        before.append(model.autoencoder.encode(torch.from_numpy(segment.samples)[None], torch.tensor([segment.length])))
-    z = torch.cat(before)
-    generator = torch.Generator().manual_seed(seed)
-    heard = [model.autoencoder.encode(model.autoencoder.decode(part, generator=generator)) for part in z.split(16)]
-    after = torch.cat(heard)
-    same = model.head(z.float()).argmax(1) == model.head(after.float()).argmax(1)
-    cosine = torch.nn.functional.cosine_similarity(z.float(), after.float())
-    return {"label_survives": float(same.float().mean()), "cosine": float(cosine.median()), "num_segments": len(z)}

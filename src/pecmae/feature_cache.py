@@ -6,7 +6,6 @@ Shapes: N segments, T frames, F codec features, Q codebooks, D width.
 """
 
 import argparse
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import EncodecModel
 
 from pecmae.codec_training import use_fast_padding
 from pecmae.data import LabelledFile, SegmentPlace, WaveformStore, cached_rows, segment_places
 from pecmae.encodecmae import EncodecMAE
 from pecmae.training import StepContext
-
-
-def weights_key(module: nn.Module) -> str:
-    """A hash of all weights and buffers of a module."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
-    return digest.hexdigest()[:16]
+from pecmae.weights import weights_key as weights_key
 
 
 @dataclass(frozen=True)

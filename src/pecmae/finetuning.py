@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from huggingface_hub import snapshot_download
 
-from pecmae.autoencoder import Autoencoder, pick_dtype
+from pecmae.autoencoder import Autoencoder
 from pecmae.cards import Measurement
 from pecmae.collection import Collection, load_collection
 from pecmae.collection_checks import prepare_collection
@@ -22,6 +22,7 @@ from pecmae.errors import ConfigError
 from pecmae.evaluation import Evaluation, evaluate_embedded
 from pecmae.fitting import HEAD_SETTINGS, fit_head
 from pecmae.model import PECMAE
+from pecmae.precision import pick_dtype
 from pecmae.runs import write_json
 from pecmae.training import TrainingResult, TrainingSettings
 from pecmae.zoo import find_entry
@@ -68,7 +69,7 @@ def fit(
     classification_loss: str = "cross_entropy",
     settings: TrainingSettings = HEAD_SETTINGS,
     cache: str | os.PathLike[str] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     check: bool = True,
     skip_bad: bool = False,
     bundle: bool | None = None,
@@ -98,7 +99,7 @@ def fit(
         The paper's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
     cache : path, optional
         Where embeddings are kept: `output/cache`, or a folder beside the Hub's cache.
-    batch_size : int
+    batch_size : int, optional
         Segments that are embedded together.
     check, skip_bad : bool
         Look at all files first; leave bad ones out instead of stopping.
@@ -189,7 +190,12 @@ def _run_facts(
 
 
 def _embed(
-    cache: EmbeddingCache, collection: Collection, labels: tuple[str, ...], batch_size: int, skip_bad: bool, progress: bool
+    cache: EmbeddingCache,
+    collection: Collection,
+    labels: tuple[str, ...],
+    batch_size: int | None,
+    skip_bad: bool,
+    progress: bool,
 ) -> tuple[dict[str, EmbeddedTracks], dict[str, str]]:
     embedded: dict[str, EmbeddedTracks] = {}
     failed: dict[str, str] = {}

@@ -5,7 +5,7 @@ Shapes: D width, C classes, K prototypes per class, M prototypes, R seeds, E sam
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from pecmae.companion import Companion
 from pecmae.gallery_layout import fitted, matrix_cells, plane
 from pecmae.model import PECMAE
 from pecmae.pictures import picture_uri
+from pecmae.prototype_measures import duplicate_pairs, purity
 from pecmae.rendering import readable, render_page
 from pecmae.sounds import PrototypeSounds, compressed, without_audio_warnings
 
 SEEDS = range(4)
-# Two prototypes of a class count as one when their (squared) distance is below this share of the median between prototypes.
-DUPLICATE_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +49,15 @@ class PrototypeView:
     picture: str
     # Sounds that get the prototype's own class.
     survived: int
-    # Training segments that it is the closest of all to, and the share of them that are of its class; None: not known.
+    # Training segments that it is the closest of all to; None: not known.
     wins: int | None
-    purity: float | None
     dead: bool | None
     # Training segments nearest to it; None: not known.
     nearest: tuple[dict[str, Any], ...] | None
-    # Names of prototypes of the same class that are almost equal to it.
-    duplicates: tuple[str, ...]
+    # Names of prototypes that are almost equal to it.
+    duplicates: tuple[str, ...] = ()
+    # Share of the nearest training segments that are of its class; None: not known.
+    purity: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +105,7 @@ class Gallery:
 
     @property
     def duplicates(self) -> int:
-        """Prototypes that are almost equal to another one of their class."""
+        """Prototypes that are almost equal to another one."""
         return sum(bool(view.duplicates) for view in self.prototypes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,12 +171,15 @@ def build_gallery(
     advance = progress(count * len(seeds) + count)
     for seed in seeds:
         source.make(range(count), seed, advance)
-    twins = _duplicates(model)
+    twins = duplicate_pairs(model.head)
+    pure = None if companion is None else purity(torch.from_numpy(companion.nearest_label), model.head.prototype_labels.cpu())
     views: list[PrototypeView] = []
     stored: dict[str, dict[str, str]] = {}
     for m in range(count):
         waves = {seed: source.get(m, seed) for seed in seeds}
-        views.append(_view(model, m, waves, companion, twins[m]))
+        view = _view(model, m, waves, companion)
+        same = tuple("{} {}".format(*_name(model, a + b - m)) for a, b in twins if m in (a, b))
+        views.append(replace(view, duplicates=same, purity=None if pure is None else float(pure[m])))
         stored |= {f"sound-{m}-{seed}": compressed(wave, model.sampling_rate) for seed, wave in waves.items()}
         advance()
     places, embeddings, variance = plane(model, companion)
@@ -204,10 +207,8 @@ def write_gallery(model: PECMAE, output: str | os.PathLike[str], **options: Any)
     return gallery
 
 
-def _view(
-    model: PECMAE, prototype: int, waves: Mapping[int, np.ndarray], companion: Companion | None, twins: Sequence[int]
-) -> PrototypeView:
-    """What is known of one prototype, from its sounds by seed and from the companion."""
+def _view(model: PECMAE, prototype: int, waves: Mapping[int, np.ndarray], companion: Companion | None) -> PrototypeView:
+    """What is known of one prototype on its own, from its sounds by seed and from the companion."""
     label, number = _name(model, prototype)
     heard = sorted((_heard(model, wave, prototype, seed) for seed, wave in waves.items()), key=lambda view: view.distance)
     return PrototypeView(
@@ -218,10 +219,8 @@ def _view(
         picture=picture_uri(waves[heard[0].seed], model.sampling_rate),
         survived=sum(view.label == label for view in heard),
         wins=None if companion is None else int(companion.wins[prototype]),
-        purity=None if companion is None else companion.purity(prototype),
         dead=None if companion is None else not companion.wins[prototype],
         nearest=None if companion is None else tuple(_named(companion.nearest(prototype), model)),
-        duplicates=tuple("{} {}".format(*_name(model, other)) for other in twins),
     )
 
 
@@ -245,17 +244,3 @@ def _heard(model: PECMAE, samples: np.ndarray, prototype: int, seed: int) -> Sou
 
 def _named(nearest: list[dict[str, Any]], model: PECMAE) -> list[dict[str, Any]]:
     return [item | {"track": readable(item["track"]), "label": readable(model.labels[item["label"]])} for item in nearest]
-
-
-@torch.no_grad()
-def _duplicates(model: PECMAE) -> list[list[int]]:
-    """For each prototype those of its class that are almost equal to it."""
-    z = model.head.projected_prototypes()
-    distances = model.head.distances(z).cpu()  # (M, M)
-    apart = ~torch.eye(len(z), dtype=torch.bool)
-    if not apart.any():
-        return [[]]
-    near = (distances < DUPLICATE_SHARE * distances[apart].median()) & apart
-    labels = model.head.prototype_labels.cpu()
-    near &= labels[:, None] == labels
-    return [row.nonzero()[:, 0].tolist() for row in near]

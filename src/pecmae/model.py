@@ -5,7 +5,6 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -16,13 +15,15 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from pecmae.audio import AudioSource
-from pecmae.autoencoder import Autoencoder, pick_device, pick_dtype
-from pecmae.cards import facts_from_directory, render_card
+from pecmae.autoencoder import Autoencoder
+from pecmae.batching import BatchSize
+from pecmae.companion import carry_companion
 from pecmae.configuration import FORMAT_VERSION, AutoencoderReference, ModelConfig
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
-from pecmae.hub import COMPANION_FILE, resolve_model
+from pecmae.hub import resolve_model
 from pecmae.outputs import Explanation, Prediction
+from pecmae.precision import pick_device, pick_dtype
 from pecmae.prototypes import PrototypeHead
 from pecmae.storage import read_json_config, save_directory_atomically
 from pecmae.weights import load_into, save_weights
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 MODEL_TYPE = "pecmae"
 
-# Prototypes decoded together: enough to fill the cores, few enough for a laptop's memory.
-GENERATION_BATCH = 16
 # Sound that would clip is scaled down to this peak.
 PEAK = 0.99
 
@@ -70,9 +69,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self.head = head
         self.labels = tuple(labels)
         self.autoencoder_reference = autoencoder_reference
-        # Where it was loaded from, and the hash of the head's weights there.
+        # Where it was loaded from.
         self._directory: Path | None = None
-        self._digest: str | None = None
         self._scheduler: VDiffusionScheduler | None = None
         self.eval()
 
@@ -98,12 +96,18 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self._scheduler = scheduler
 
     @overload
-    def predict(self, source: list | tuple, *, sampling_rate: int | None = None, batch_size: int = 16) -> list[Prediction]: ...
+    def predict(
+        self, source: list | tuple, *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> list[Prediction]: ...
 
     @overload
-    def predict(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> Prediction: ...
+    def predict(
+        self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> Prediction: ...
 
-    def predict(self, source: Any, *, sampling_rate: int | None = None, batch_size: int = 16) -> Prediction | list[Prediction]:
+    def predict(
+        self, source: Any, *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> Prediction | list[Prediction]:
         """Classify a track, or each of a list of them.
 
         Parameters
@@ -111,8 +115,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         source : path, array [shape=(samples,) or (channels, samples)], or a list of either
         sampling_rate : int, optional
             Of arrays, in Hz: needed with them.
-        batch_size : int
-            Segments that are encoded together.
+        batch_size : int, optional
+            Segments that are encoded together: what suits the device by default, halved when memory runs out.
 
         Returns
         -------
@@ -127,11 +131,13 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             return [self._predict(item, sampling_rate, batch_size) for item in source]
         return self._predict(source, sampling_rate, batch_size)
 
-    def embed(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> np.ndarray:
+    def embed(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> np.ndarray:
         """z of every segment of a track [shape=(S, D)]; parameters and errors as for `predict`, one track only."""
         return self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size).z.numpy()
 
-    def embed_track(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> TrackEmbedding:
+    def embed_track(
+        self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> TrackEmbedding:
         """`embed`, together with where each segment lies in the track."""
         return embed_track(self.autoencoder, source, sampling_rate=sampling_rate, batch_size=batch_size)
 
@@ -174,17 +180,14 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         chosen = self.prototype_indices(labels, prototype)
         z = self.head.projected_prototypes()[chosen]
         noise = torch.cat([self.autoencoder.draw_latents(1, _generator(seed, index)) for index in chosen])
-        parts = [
-            self.autoencoder.decode(
-                z[start : start + GENERATION_BATCH],
-                latents=noise[start : start + GENERATION_BATCH],
-                num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
-                scheduler=self.scheduler,
-            )
-            for start in range(0, len(chosen), GENERATION_BATCH)
-        ]
-        audio = torch.cat(parts).float().cpu().numpy()  # (prototypes, N)
+
+        def decode(rows: slice) -> Tensor:
+            steps, scale = num_inference_steps, guidance_scale
+            options = {"num_inference_steps": steps, "guidance_scale": scale, "scheduler": self.scheduler}
+            return self.autoencoder.decode(z[rows], latents=noise[rows], **options).cpu()
+
+        parts = BatchSize.of_latents(self.autoencoder.device).run(decode, len(chosen))
+        audio = torch.cat(list(parts)).numpy()  # (prototypes, N)
         peaks = np.abs(audio).max(axis=1, keepdims=True)
         return audio * np.minimum(1.0, PEAK / np.maximum(peaks, PEAK)).astype(np.float32)
 
@@ -199,7 +202,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         numbers = range(per_class) if prototype is None else (prototype,)
         return [self.labels.index(name) * per_class + number for name in names for number in numbers]
 
-    def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int = 16) -> Explanation:
+    def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
         prediction = self._predict(source, sampling_rate, batch_size)
         return Explanation(
@@ -211,7 +214,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             logits=prediction.logits,
         )
 
-    def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int) -> Prediction:
+    def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> Prediction:
         track = self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size)
         return self.classify(track.z, duration=track.duration)
 
@@ -239,7 +242,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         *,
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
+        dtype: str | torch.dtype = "auto",
         autoencoder: Autoencoder | None = None,
         **options: Any,
     ) -> Self:
@@ -251,8 +254,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             A Hub id, a directory, or nothing: the embedded pecmae-mini.
         device : str or torch.device, optional
             A GPU if there is one, by default.
-        dtype : str or torch.dtype, optional
-            Of the autoencoder's weights: float32 by default. The head is always float32.
+        dtype : str or torch.dtype
+            Of the autoencoder's weights, as for `Autoencoder.from_pretrained`. The head is always float32.
         autoencoder : Autoencoder, optional
             One that is loaded already, for models that share it.
         **options
@@ -268,13 +271,13 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         config, digest = _read_config(path)
         head = PrototypeHead(config.head, mean=config.mean, std=config.std)
         load_into(head, directory / "model.safetensors", digest)
-        target, precision = pick_device(device), pick_dtype(dtype)
+        target = pick_device(device)
         if autoencoder is None:
             # The revision asked for is of this model's repository; the reference has its own.
             options.pop("revision", None)
-            autoencoder = _load_autoencoder(directory, config.autoencoder, **options).to(target, precision)
+            autoencoder = _load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
-        model._directory, model._digest = directory, digest
+        model._directory = directory
         return model
 
     def save_pretrained(
@@ -283,7 +286,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         """Write the model's directory, whole or not at all: configuration, weights, scheduler, card.
 
         The autoencoder is written into it unless `autoencoder_reference` says where it can be loaded from. What training left
-        beside the weights (`pecmae.companion`) goes along while the weights are the same.
+        beside the weights (`pecmae.companion`) goes along while the head is the same, up to rounding.
 
         Parameters
         ----------
@@ -294,6 +297,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
             `pecmae.cards.ModelCardFacts`.
         """
+        # Imported here: only saving writes a card.
+        from pecmae.cards import facts_from_directory, render_card
+
         stored = None if dtype is None else pick_dtype(dtype)
         reference = self.autoencoder_reference
         with save_directory_atomically(save_directory) as folder:
@@ -313,17 +319,18 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
                 (folder / "autoencoder").mkdir()
                 self.autoencoder.write(folder / "autoencoder", stored)
             # It describes these weights and no others.
-            if self._directory and digest == self._digest and (self._directory / COMPANION_FILE).is_file():
-                shutil.copyfile(self._directory / COMPANION_FILE, folder / COMPANION_FILE)
+            if self._directory:
+                carry_companion(self._directory, folder)
             facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
             card = render_card("model", facts_from_directory(folder, **facts))
             (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _load_autoencoder(directory: Path, reference: AutoencoderReference | None, **options: Any) -> Autoencoder:
-    if reference is None:
-        return Autoencoder.from_directory(directory / "autoencoder")
-    return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, device="cpu", **options)
+    if reference is not None:
+        return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, **options)
+    placing = {name: options[name] for name in ("device", "dtype")}
+    return Autoencoder.from_directory(directory / "autoencoder", **placing)
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, str | None]:

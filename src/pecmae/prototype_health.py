@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 
 from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.prototype_measures import NEIGHBOURS, duplicate_pairs, nearest_segments, purity
 from pecmae.prototypes import PrototypeHead
 
-# Training segments, each of another track, that purity is about.
-NEIGHBOURS = 10
-# Of those, the ones that a report names.
+# The nearest training segments that a report names.
 NAMED = 5
-# Two prototypes this much closer to each other than neighbouring segments of the data are one prototype twice.
-DUPLICATE_RATIO = 0.25
 # Segments whose distances are computed together, and that the data's spacing is taken from.
 BATCH, SPACING_SAMPLE = 4096, 2000
 
@@ -70,7 +67,7 @@ class PrototypeHealth:
         Parameters
         ----------
         survival : np.ndarray [shape=(M,)], optional
-            Share of each prototype's sounds that are heard as its class, from `pecmae.evaluation.check_sonification`.
+            Share of each prototype's sounds that are heard as its class, from `pecmae.sound_checks.check_sonification`.
         """
         rows = []
         for m in range(len(self.usage)):
@@ -91,7 +88,8 @@ class PrototypeHealth:
         return {
             "num_dead": len(self.dead),
             "dead": [self.name(m) for m in self.dead],
-            "num_duplicates": len(self.duplicates),
+            # Prototypes that are almost equal to another one; three alike make three pairs.
+            "num_duplicates": len({m for pair in self.duplicates for m in pair}),
             "duplicates": [[self.name(a), self.name(b)] for a, b in self.duplicates],
             "mean_purity": float(self.purity.mean()),
             "median_relative_distance": float(np.median(self.relative_distance)),
@@ -124,9 +122,7 @@ def prototype_health(
     distances = segment_distances(head, tracks.z)  # (N, M)
     own = head.prototype_labels.cpu()  # (M,)
     segment_labels = tracks.labels
-    rows, count = nearest_segments(distances, tracks.tracks, NEIGHBOURS)
-    valid = torch.arange(rows.shape[1]) < count
-    purity = ((segment_labels[rows] == own[:, None]) & valid).sum(1) / count
+    rows = nearest_segments(distances, tracks.tracks, NEIGHBOURS)  # (M, n)
     nearest_own = distances.masked_fill(segment_labels[:, None] != own, torch.inf).amin(0)  # (M,)
     spacing = data_spacing(head, tracks, seed=seed)
     usage = torch.bincount(distances.argmin(1), minlength=len(own)) / len(distances)
@@ -134,13 +130,12 @@ def prototype_health(
         labels=tuple(labels),
         prototype_labels=own.numpy(),
         usage=usage.numpy(),
-        purity=purity.numpy(),
+        purity=purity(segment_labels[rows], own).numpy(),
         relative_distance=(nearest_own / spacing).numpy(),
         spacing=spacing,
-        duplicates=_duplicates(head, spacing),
+        duplicates=duplicate_pairs(head),
         nearest=tuple(
-            tuple(_near(tracks, labels, distances, int(row), m) for row in rows[m, : min(named, count)].tolist())
-            for m in range(len(own))
+            tuple(_near(tracks, labels, distances, int(row), m) for row in rows[m, :named].tolist()) for m in range(len(own))
         ),
     )
 
@@ -159,40 +154,6 @@ def segment_distances(head: PrototypeHead, z: Tensor) -> Tensor:
     return torch.cat([head.distances(part.to(device)).sqrt().cpu() for part in z.float().split(BATCH)])
 
 
-def nearest_segments(distances: Tensor, tracks: Tensor, count: int) -> tuple[Tensor, int]:
-    """The segments nearest to each prototype, at most one of a track.
-
-    Parameters
-    ----------
-    distances : Tensor [shape=(N, M)]
-    tracks : Tensor [shape=(N,), int64]
-        Number of the track that each segment is of, from 0 on.
-    count : int
-        How many to find.
-
-    Returns
-    -------
-    Tensor [shape=(M, n)]
-        Numbers of the segments, the nearest first.
-    int
-        n, less than `count` where there are fewer tracks.
-    """
-    used, numbers = torch.unique(tracks, return_inverse=True)
-    best = distances.new_full((len(used), distances.shape[1]), torch.inf)
-    best = best.scatter_reduce(0, numbers[:, None].expand_as(distances), distances, "amin")  # (tracks, M)
-    found = min(count, len(used))
-    order = best.topk(found, dim=0, largest=False).indices  # (n, M)
-    rows = torch.empty(distances.shape[1], found, dtype=torch.int64)
-    for m in range(distances.shape[1]):
-        # The first segment of the track that has its smallest distance.
-        is_best = distances[:, m] == best[numbers, m]
-        first = torch.full((len(used),), len(distances), dtype=torch.int64)
-        candidates = is_best.nonzero()[:, 0]
-        first = first.scatter_reduce(0, numbers[candidates], candidates, "amin")
-        rows[m] = first[order[:, m]]
-    return rows, found
-
-
 @torch.no_grad()
 def data_spacing(head: PrototypeHead, tracks: EmbeddedTracks, *, seed: int = 0) -> float:
     """Median length from a training segment to the nearest one of another track, in the head's own measure."""
@@ -207,11 +168,3 @@ def data_spacing(head: PrototypeHead, tracks: EmbeddedTracks, *, seed: int = 0) 
     finite = torch.cat(nearest)
     finite = finite[finite.isfinite()]
     return float(finite.median() / scale**0.5) if len(finite) else float("nan")
-
-
-def _duplicates(head: PrototypeHead, spacing: float) -> tuple[tuple[int, int], ...]:
-    """Pairs of prototypes that are much closer to each other than neighbours in the data."""
-    adapted = head.adaptor(head.prototypes).cpu()
-    scale = adapted.shape[1] if head.config.distance_reduction == "mean" else 1
-    close = torch.cdist(adapted, adapted, compute_mode="donot_use_mm_for_euclid_dist") / scale**0.5 < DUPLICATE_RATIO * spacing
-    return tuple((a, b) for a, b in close.triu(1).nonzero().tolist())

@@ -108,7 +108,7 @@ class Report:
         return render_page("report", data, sounds, report=self, title=title)
 
 
-def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: int = 16) -> TrackReport:
+def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: int | None = None) -> TrackReport:
     """Explain one track and take in what the page shows of it.
 
     Parameters
@@ -116,7 +116,7 @@ def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: i
     model : PECMAE
     path : path
         An audio file; it is streamed.
-    batch_size : int
+    batch_size : int, optional
         Segments that are encoded together.
 
     Raises

@@ -29,4 +29,4 @@ class Summarizer(nn.Module):
         tokens = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
         if padding_mask is not None:
             padding_mask = F.pad(padding_mask, (1, 0), value=False)
-        return self.encoder(tokens, padding_mask)[:, 0]
+        return self.encoder(tokens, padding_mask, outputs=1)[:, 0]

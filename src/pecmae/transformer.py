@@ -52,10 +52,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attend over `x` [shape=(B, T, D)]; `visible` [shape=(B, 1, 1, T)] is True where a key may be attended to."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, D/H)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
+    def forward(self, x: Tensor, visible: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """Attend over `x` [shape=(B, T, D)].
+
+        `visible` [shape=(B, 1, 1, T)] is True where a key may be attended to. Only the first `queries` tokens attend, all of
+        them by default.
+        """
+        if queries is None:
+            qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, D/H)
+            query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
+        else:
+            of_query, of_key_and_value = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            query = F.linear(x[:, :queries], of_query).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            key, value = F.linear(x, of_key_and_value).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)  # (B, H, T, D/H)
         return self.out(attended.transpose(1, 2).flatten(2))  # (B, T, D)
 
@@ -69,9 +78,12 @@ class ResiDualLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
 
-    def forward(self, normed: Tensor, summed: Tensor, feed_forward: nn.Module, visible: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Update both streams [shape=(B, T, D)]."""
-        attended = self.attention(normed, visible)
+    def forward(
+        self, normed: Tensor, summed: Tensor, feed_forward: nn.Module, visible: Tensor | None, queries: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Update both streams [shape=(B, T, D)]; their first `queries` tokens alone, if given."""
+        attended = self.attention(normed, visible, queries)
+        normed, summed = normed[:, :queries], summed[:, :queries]
         normed, summed = self.norm1(normed + attended), summed + attended
         transformed = feed_forward(normed)
         return self.norm2(normed + transformed), summed + transformed
@@ -101,7 +113,7 @@ class Transformer(nn.Module):
         self.final_norm = nn.LayerNorm(dim)
         self.apply(_initialise_linear)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, outputs: int | None = None) -> Tensor:
         """Transform `x`.
 
         Parameters
@@ -109,15 +121,18 @@ class Transformer(nn.Module):
         x : Tensor [shape=(B, T, D)]
         padding_mask : Tensor [shape=(B, T), bool], optional
             True where a token is padding: never attended to. At least one token of each row must not be.
+        outputs : int, optional
+            How many tokens, from the first, are wanted; the last layer leaves out the work for the others.
 
         Returns
         -------
-        Tensor [shape=(B, T, D)]
+        Tensor [shape=(B, T or outputs, D)]
         """
         visible = None if padding_mask is None else ~padding_mask[:, None, None, :]  # (B, 1, 1, T)
         normed = summed = x
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             normed, summed = layer(normed, summed, self.feed_forward, visible)
+        normed, summed = self.layers[-1](normed, summed, self.feed_forward, visible, outputs)
         return normed + self.final_norm(summed)
 
 

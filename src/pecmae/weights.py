@@ -1,5 +1,6 @@
 """Weights of a module to a safetensors file and back, with the hash that config.json records."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,14 +11,47 @@ from pecmae.errors import CheckpointError
 from pecmae.storage import file_sha256, load_weights
 
 
-def save_weights(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> str:
-    """Write the weights of `module`, as `dtype` if given, and return the file's SHA-256."""
+def save_weights(module: nn.Module, path: Path, dtype: torch.dtype | None = None, unrounded: Path | None = None) -> str:
+    """Write the weights of `module`, as `dtype` if given, and return the file's SHA-256.
+
+    `unrounded` is a file that they were loaded and rounded from: those that have not changed since are taken from there, in
+    float32.
+
+    Raises
+    ------
+    CheckpointError
+        That file is gone or damaged.
+    """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in module.state_dict().items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    if unrounded is not None:
+        _undo_rounding(tensors, unrounded)
+    tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     # safetensors' own save_file makes a file that only its owner may read.
     path.write_bytes(save(tensors, metadata={"format": "pt"}))
     return file_sha256(path)
+
+
+def _undo_rounding(tensors: dict[str, Tensor], unrounded: Path) -> None:
+    if not unrounded.is_file():
+        raise CheckpointError(
+            f"{unrounded}: the file is gone that the model was loaded from, and its weights in memory are rounded; "
+            "load it with dtype='float32' to save it."
+        )
+    exact = load_weights(unrounded, None)
+    for name, tensor in tensors.items():
+        if torch.equal(exact[name].to(tensor.dtype), tensor):
+            tensors[name] = exact[name].float()
+
+
+def weights_key(module: nn.Module) -> str:
+    """A hash of all weights and buffers of a module, as they are stored."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
+    return digest.hexdigest()[:16]
 
 
 def load_into(module: nn.Module, path: Path, sha256: str | None) -> None:

@@ -1,0 +1,1 @@
+"""What `benchmarks/run.py` and `benchmarks/sampling.py` measure, and what they compare it with."""

@@ -1,0 +1,104 @@
+"""Rows of figures, and the one table they make."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+README_MARK = re.compile(r"(?<=<!-- performance -->\n).*?(?=<!-- /performance -->)", re.DOTALL)
+
+HEAD = ("what is measured", "unit", "pecmae", "reference schedule", "faster", "machine's limit", "reached")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of the library, beside those of the reference schedule and of the machine, measured in the same run."""
+
+    group: str
+    what: str
+    unit: str
+    ours: float
+    reference: float | None = None
+    limit: float | None = None
+    more_is_better: bool = False
+    # Whether README shows it.
+    headline: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster than the reference schedule."""
+        return None if self.reference is None else self._better(self.ours, self.reference)
+
+    @property
+    def reached(self) -> float | None:
+        """Share of the machine's limit, 0 to 1."""
+        return None if self.limit is None else self._better(self.ours, self.limit)
+
+    def _better(self, ours: float, other: float) -> float:
+        return ours / other if self.more_is_better else other / ours
+
+    def cells(self) -> tuple[str, ...]:
+        """One for each of `HEAD`."""
+        ratio = "" if self.ratio is None else f"{number(self.ratio)}×"
+        reached = "" if self.reached is None else f"{100 * self.reached:.0f} %"
+        return (self.what, self.unit, number(self.ours), number(self.reference), ratio, number(self.limit), reached)
+
+
+def number(value: float | None) -> str:
+    """Three digits that mean something; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 1 else f"{value:.2g}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A table whose columns are aligned: the first `words` to the left, the others to the right."""
+    table = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    rule = ["-" * width if column < words else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    lines = [
+        [cell.ljust(width) if column < words else cell.rjust(width) for column, (cell, width) in enumerate(cells)]
+        for cells in (zip(row, widths, strict=True) for row in table)
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
+
+
+def render(rows: Iterable[Row]) -> str:
+    """The table; a group's name stands before its rows' own."""
+    return markdown(HEAD, [(f"{row.group}: {row.what}", *row.cells()[1:]) for row in rows], words=2)
+
+
+def page(rows: Sequence[Row], machine: Mapping[str, Any], checks: Mapping[str, float], command: str) -> str:
+    """The table with the command that made it, the machine, and the checks that make the comparison honest."""
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    equal = [(name, f"{value:.1e}") for name, value in checks.items()]
+    return (
+        f"# Performance\n\nMade by `{command}`.\nMachine: {facts}.\n\n{render(rows)}\n"
+        "README says what the columns mean. Like is compared with like: in float32 the library and the reference schedule\n"
+        "give the same numbers. Largest difference, as a share of the largest value, and what rounding takes from z:\n\n"
+        f"{markdown(('what', 'difference'), equal)}"
+    )
+
+
+def write_json(path: Path, rows: Iterable[Row], machine: Mapping[str, Any], checks: Mapping[str, float], command: str) -> None:
+    """All figures, unrounded."""
+    values = [{**asdict(row), "times_faster": row.ratio, "share_of_limit": row.reached} for row in rows]
+    record = {"command": command, "machine": dict(machine), "checks": dict(checks), "rows": values}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def put_into_readme(path: Path, rows: Iterable[Row]) -> None:
+    """Replace what stands between the marks of `path` by the table of the headline rows.
+
+    Raises
+    ------
+    ValueError
+        There are no such marks.
+    """
+    text = path.read_text(encoding="utf-8")
+    if not README_MARK.search(text):
+        raise ValueError(f"{path}: the lines <!-- performance --> and <!-- /performance --> are missing; add them.")
+    table = f"\n{render(row for row in rows if row.headline)}\n"
+    path.write_text(README_MARK.sub(lambda _: table, text), encoding="utf-8")

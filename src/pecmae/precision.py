@@ -1,0 +1,60 @@
+"""Where a model runs and in which floating-point type: the one place that knows what the machine does natively."""
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Below this width of the model calls cost more than arithmetic, and half the bits gain nothing.
+NARROW = 64
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for; by default a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        There is no such device here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={str(device)!r} cannot be used here; choose cpu, or cuda where a GPU is.") from error
+    return picked
+
+
+def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The floating-point type asked for, by name or as it is: float32 (the default), bfloat16 or float16.
+
+    Raises
+    ------
+    ValueError
+        It is none of them.
+    """
+    if dtype is None:
+        return torch.float32
+    picked = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if picked is None or picked not in DTYPES.values():
+        choices = ", ".join(DTYPES)
+        raise ValueError(f"dtype={str(dtype)!r} is not known; choose one of {choices}, or auto where a model is loaded.")
+    return picked
+
+
+def pick_loading_dtype(dtype: str | torch.dtype | None, device: torch.device, width: int) -> torch.dtype:
+    """`pick_dtype` that knows "auto": bfloat16 where `device` computes with it natively and a model this wide gains by it."""
+    if dtype != "auto":
+        return pick_dtype(dtype)
+    return torch.bfloat16 if width >= NARROW and has_native_bfloat16(device) else torch.float32
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies matrices of bfloat16 in hardware; where it emulates them they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    # Of x86: Zen 4, Cooper Lake and Sapphire Rapids, and what came after them. torch has no public name for these questions.
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)

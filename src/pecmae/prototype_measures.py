@@ -1,0 +1,76 @@
+"""What is said of prototypes wherever they are described: which are the same, what lies near them, and how pure that is.
+
+Shapes: N segments, M prototypes, n nearest segments of each prototype.
+"""
+
+import torch
+from torch import Tensor
+
+from pecmae.prototypes import PrototypeHead
+
+# Training segments, each of another track, that purity is about.
+NEIGHBOURS = 10
+# Two prototypes count as one twice when they are closer to each other than this share of the median between two prototypes.
+DUPLICATE_SHARE = 0.1
+
+
+@torch.no_grad()
+def duplicate_pairs(head: PrototypeHead) -> tuple[tuple[int, int], ...]:
+    """Pairs of prototypes that say the same.
+
+    They are closer to each other than `DUPLICATE_SHARE` of the median length between two prototypes of the head. Their classes
+    may differ: then one of them is in the wrong place.
+    """
+    adapted = head.adaptor(head.prototypes).double().cpu()  # (M, D)
+    lengths = torch.cdist(adapted, adapted, compute_mode="donot_use_mm_for_euclid_dist")
+    above = torch.ones_like(lengths, dtype=torch.bool).triu(1)
+    if not above.any():
+        return ()
+    same = (lengths < DUPLICATE_SHARE * lengths[above].median()) & above
+    return tuple((a, b) for a, b in same.nonzero().tolist())
+
+
+def purity(nearest_labels: Tensor, prototype_labels: Tensor) -> Tensor:
+    """Share of each prototype's nearest segments that have its class.
+
+    Parameters
+    ----------
+    nearest_labels : Tensor [shape=(M, n)]
+        Class of the segments that `nearest_segments` finds, the nearest first; those beyond `NEIGHBOURS` do not count.
+    prototype_labels : Tensor [shape=(M,)]
+
+    Returns
+    -------
+    Tensor [shape=(M,), float32]
+    """
+    return (nearest_labels[:, :NEIGHBOURS] == prototype_labels[:, None]).float().mean(1)
+
+
+def nearest_segments(distances: Tensor, tracks: Tensor, count: int) -> Tensor:
+    """The segments nearest to each prototype, at most one of a track.
+
+    Parameters
+    ----------
+    distances : Tensor [shape=(N, M)]
+    tracks : Tensor [shape=(N,), int64]
+        Number of the track that each segment is of, from 0 on.
+    count : int
+        How many to find.
+
+    Returns
+    -------
+    Tensor [shape=(M, n)]
+        Numbers of the segments, the nearest first; n is less than `count` where there are fewer tracks.
+    """
+    used, numbers = torch.unique(tracks, return_inverse=True)
+    best = distances.new_full((len(used), distances.shape[1]), torch.inf)
+    best = best.scatter_reduce(0, numbers[:, None].expand_as(distances), distances, "amin")  # (tracks, M)
+    order = best.topk(min(count, len(used)), dim=0, largest=False).indices  # (n, M)
+    rows = torch.empty(distances.shape[1], len(order), dtype=torch.int64)
+    for m in range(distances.shape[1]):
+        # The first segment of the track that has its smallest distance.
+        candidates = (distances[:, m] == best[numbers, m]).nonzero()[:, 0]
+        first = torch.full((len(used),), len(distances), dtype=torch.int64)
+        first = first.scatter_reduce(0, numbers[candidates], candidates, "amin")
+        rows[m] = first[order[:, m]]
+    return rows

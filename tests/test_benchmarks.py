@@ -1,0 +1,228 @@
+"""What the benchmarks compare is comparable, and what they count and choose is right."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import TINY
+from measurements.embedding import embedding_rows, part_rows
+from measurements.fidelity import Judge, Point, Sampler, fewest_steps, measure, sample, spread
+from measurements.fidelity_report import verdicts, write
+from measurements.processes import peak_memory, write_noise
+from measurements.products import Product, codec_flop, denoiser_products, encoder_products, summarizer_products, total_flop
+from measurements.reference import ReferenceAutoencoder
+from measurements.sonification import denoiser_rows, sonification_rows
+from measurements.subjects import Subject, check_against_reference, compared, load_subject, rounding
+from measurements.table import Row, put_into_readme, render, write_json
+from measurements.timing import interleaved
+from measurements.training import Sizes, check_training, training_rows
+from pecmae import AutoencoderConfig, VDiffusionScheduler
+from pecmae.audio import audio_duration
+
+SIZES = Sizes(classes=3, per_class=2, dim=16, hidden=32, count=60, batch=20)
+
+
+@pytest.fixture(scope="module")
+def subject(tiny_model_dir: Path) -> Subject:
+    return load_subject("tiny", tiny_model_dir)
+
+
+def test_the_reference_schedule_equals_the_library(subject):
+    differences = check_against_reference(subject)
+    assert set(differences) == {f"tiny: {what}" for what in ("codec features", "z", "v", "generated features", "waveform")}
+    assert max(differences.values()) < 1e-5
+
+
+def test_float32_rounds_nothing_away(subject):
+    assert rounding(subject)["tiny: z in float32, 1 - cosine to float32"] < 1e-6
+
+
+def test_a_reference_that_computes_something_else_is_refused(subject, tiny_model_dir):
+    other = ReferenceAutoencoder.from_directory(tiny_model_dir / "autoencoder")
+    other.weights["position.scale"] = other.weights["position.scale"] + 0.1
+    with pytest.raises(RuntimeError, match=r"tiny: z differs from the reference schedule by"):
+        check_against_reference(Subject("tiny", tiny_model_dir, other, subject.models))
+    with pytest.raises(RuntimeError, match="differs"):
+        compared("tiny", {"z": torch.tensor([torch.nan])}, {"z": torch.ones(1)})
+
+
+def test_a_part_of_the_reference_sampling_is_the_beginning_of_the_whole(subject):
+    generator = torch.Generator().manual_seed(0)
+    z, x = torch.randn(1, 16, generator=generator), torch.randn(1, TINY.segment_frames, 8, generator=generator)
+    v = 2 * subject.reference.denoise(x, 1.0, z) - subject.reference.denoise(x, 1.0, torch.zeros_like(z))
+    # At sigma = 1 the sample is noise and v is -x0; half the way is 45 degrees.
+    assert torch.allclose(subject.reference.generate(z, x, 2.0, 2, 1), (x - v) / 2**0.5, atol=1e-6)
+
+
+def test_flop_of_the_published_sizes():
+    encoder, denoiser = encoder_products(AutoencoderConfig()), denoiser_products(AutoencoderConfig())
+    # By hand, a token and layer: 768 · (3 · 768 + 768 + 2 · 4096) multiplications; and 300 · 768 twice for attention.
+    layer = 300 * 768 * (4 * 768 + 2 * 4096) + 2 * 300 * 300 * 768
+    assert total_flop(encoder) == 2 * (10 * layer + 300 * 128 * 768) == 54_728_294_400
+    layer = 302 * 768 * (4 * 768 + 2 * 4096) + 2 * 302 * 302 * 768
+    assert total_flop(denoiser) == 2 * (8 * layer + 2 * 300 * 128 * 768)
+    assert total_flop(encoder_products(AutoencoderConfig(), 3)) == 3 * total_flop(encoder)
+    # The summarizer's first layer as above; of the second only keys and values of all tokens.
+    layer = 301 * 768 * (4 * 768 + 2 * 4096) + 2 * 301 * 301 * 768
+    last = 301 * 768 * 2 * 768 + 768 * (2 * 768 + 2 * 4096) + 2 * 301 * 768
+    assert total_flop(summarizer_products(AutoencoderConfig())) == 2 * (layer + last)
+    assert Product(2, 3, 4, 5).flop == 2 * 2 * 3 * 4 * 5
+
+
+def test_flop_of_convolutions_and_lstm():
+    class Codec(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down, self.lstm, self.up = nn.Conv1d(1, 2, 4, 4), nn.LSTM(2, 2, 2), nn.ConvTranspose1d(2, 1, 4, 4)
+
+        def forward(self, x):
+            return self.up(self.lstm(self.down(x).permute(2, 0, 1))[0].permute(1, 2, 0))
+
+    # Three frames: 2 · 4 products each way, and in each LSTM layer four gates from two inputs and two states.
+    assert codec_flop(Codec(), torch.zeros(1, 1, 12)) == 2 * 3 * (8 + 8 + 2 * 4 * 2 * 4)
+
+
+def test_work_is_done_in_turn():
+    done = []
+    times = interleaved({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, rounds=2)
+    assert done == ["a", "b"] * 3
+    assert all(0 <= time < 1 for time in times.values())
+
+
+def test_training_step_equals_the_published_one():
+    differences = check_training(SIZES)
+    assert set(differences) == {"training: loss", "training: gradient"}
+    assert max(differences.values()) < 1e-5
+
+
+def test_every_speed_stands_beside_the_reference_and_the_limit(subject):
+    rows = embedding_rows(subject, (1, 2), ["float32"], 1) + part_rows(subject, 2, 1) + training_rows(SIZES, 4, 1)
+    rows += sonification_rows(subject, (1, 3), ("float32",), 1)
+    assert all(row.ours > 0 and row.ratio > 0 and row.reached > 0 for row in rows)
+    one, three = rows[-2:]
+    assert three.reference == pytest.approx(3 * one.reference)
+    assert three.limit == pytest.approx(3 * one.limit)
+    # Four steps with and without condition.
+    assert denoiser_rows(subject, "float32") == 2 * TINY.num_inference_steps
+
+
+def test_more_and_less_are_read_the_right_way_round():
+    speed = Row(group="g", what="speed", unit="1/s", ours=6, reference=2, limit=12, more_is_better=True)
+    time = Row(group="g", what="time", unit="s", ours=6, reference=12, limit=3, headline=True)
+    assert (speed.ratio, speed.reached, time.ratio, time.reached) == (3, 0.5, 2, 0.5)
+    cells = [cell.strip() for cell in render([speed]).splitlines()[-1].strip("|").split("|")]
+    assert cells == ["g: speed", "1/s", "6", "2", "3×", "12", "50 %"]
+
+
+def test_the_table_goes_between_the_marks(tmp_path):
+    rows = [Row(group="g", what=what, unit="s", ours=1, headline=what == "main") for what in ("main", "other")]
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- performance -->\nold\n<!-- /performance -->\nafter\n")
+    put_into_readme(readme, rows)
+    put_into_readme(readme, rows)
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- performance -->\n")
+    assert text.endswith("<!-- /performance -->\nafter\n")
+    assert (text.count("g: main"), text.count("other"), text.count("old")) == (1, 0, 0)
+    with pytest.raises(ValueError, match="are missing; add them"):
+        put_into_readme(write_text(tmp_path / "empty.md", "nothing"), rows)
+    write_json(tmp_path / "rows.json", rows, {"cores": "2"}, {"z": 0.0}, "command")
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"][0]["what"] == "main"
+
+
+def test_peak_memory_is_the_childs_own():
+    ballast = bytearray(b"1") * 150_000_000  # of this process
+    empty = peak_memory([sys.executable, "-c", "pass"])
+    assert 3 < empty < 60 < len(ballast) / 1e6
+    assert peak_memory([sys.executable, "-c", "x = bytearray(100_000_000)"]) == pytest.approx(empty + 100, abs=5)
+    with pytest.raises(RuntimeError, match=r"ended with status 3: sorry"):
+        peak_memory([sys.executable, "-c", "import sys; print('sorry', file=sys.stderr); sys.exit(3)"])
+
+
+def test_noise_has_its_duration(tmp_path):
+    write_noise(tmp_path / "noise.wav", 3)
+    assert audio_duration(tmp_path / "noise.wav") == 3
+
+
+def test_sampling_is_what_generate_does(subject):
+    model = subject.models["float32"]
+    z, latents = spread(model, 3)
+    for algorithm in ("ddim", "dpmsolver++"):
+        expected = model.autoencoder.generate(
+            z, num_inference_steps=5, guidance_scale=2.0, latents=latents, scheduler=VDiffusionScheduler(algorithm)
+        )
+        found, passes = sample(model.autoencoder, z, latents, Sampler(algorithm), 5, 2.0)
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert passes == 10
+    # Sigmas 1, 0.8, 0.6, 0.4, 0.2: guidance in two of them.
+    assert sample(model.autoencoder, z, latents, Sampler("ddim", (0.3, 0.7)), 5, 2.0)[1] == 7
+    assert sample(model.autoencoder, z, latents, Sampler("ddim"), 5, 1.0)[1] == 5
+
+
+def test_prototypes_are_spread_over_the_classes(subject):
+    model = subject.models["float32"]
+    z, latents = spread(model, 3)
+    assert torch.equal(z, model.head.projected_prototypes()[[0, 2, 5]])
+    assert latents.shape == (3, TINY.segment_frames, 8)
+
+
+def test_distances_are_nought_at_convergence_and_grow_with_the_error(subject):
+    autoencoder = subject.models["float32"].autoencoder
+    target = torch.randn(2, TINY.segment_frames, 8, generator=torch.Generator().manual_seed(0))
+    judge = Judge(autoencoder, target)
+    assert judge(target) == (0.0, 0.0)
+    near, far = judge(1.01 * target), judge(1.1 * target)
+    assert near[0] == pytest.approx(0.01, rel=1e-4)
+    assert far[0] == pytest.approx(0.1, rel=1e-4)
+    assert 0 < near[1] < far[1]
+
+
+def point(sampler: str, steps: int, feature_distance: float, mel_distance: float) -> Point:
+    return Point(sampler, steps, 2 * steps, feature_distance, mel_distance, steps / 40)
+
+
+BAR = point("reference schedule", 40, 0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ({5: (0.2, 2.0), 10: (0.1, 1.0), 20: (0.05, 0.5)}, 10),  # as far as the bar is no worse
+        ({5: (0.05, 2.0), 10: (0.2, 0.5), 20: (0.1, 0.5)}, 20),  # one distance is not enough
+        ({5: (0.05, 0.5), 10: (0.2, 1.0), 20: (0.1, 0.5)}, 20),  # good by chance, worse with more steps
+        ({5: (0.2, 2.0), 10: (0.2, 1.0)}, None),
+    ],
+)
+def test_fewest_steps_that_are_no_worse(curve, expected):
+    points = [point("ours", steps, *distances) for steps, distances in curve.items()]
+    best = fewest_steps([*points, point("other", 2, 0.0, 0.0)], "ours", BAR)
+    assert (best.steps if best else None) == expected
+
+
+def test_curve_is_measured_and_drawn(subject, tmp_path):
+    samplers = [Sampler("ddim"), Sampler("dpmsolver++", guided=(0.2, 0.8))]
+    points = measure({"float32": subject.models["float32"]}, subject.reference, samplers, (2, 6), count=2, converged_steps=50)
+    assert [(point.sampler, point.steps, point.passes) for point in points] == [
+        ("reference schedule", 40, 80),
+        ("ddim", 2, 4),
+        ("ddim", 6, 12),
+        ("dpmsolver++, guided for sigma in 0.2 … 0.8", 2, 3),
+        ("dpmsolver++, guided for sigma in 0.2 … 0.8", 6, 9),
+    ]
+    assert points[0].time == 1
+    assert points[0].feature_distance < points[2].feature_distance < points[1].feature_distance
+    facts = {"model": "tiny", "guidance_scale": 2.0, "prototypes": 2, "converged_steps": 50}
+    write(points, facts, "command", tmp_path)
+    assert (tmp_path / "sampling.png").stat().st_size > 20_000
+    assert json.loads((tmp_path / "sampling.json").read_text())["points"][1]["steps"] == 2
+    page = (tmp_path / "sampling.md").read_text()
+    assert all(f"- {sentence}\n" in page for sentence in verdicts(points))
+
+
+def write_text(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

@@ -1,0 +1,83 @@
+"""The codec written out here computes what transformers' does, from the same tensors under the same names."""
+
+import copy
+
+import pytest
+import torch
+from transformers import EncodecConfig
+from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
+
+from pecmae import AutoencoderConfig
+from pecmae.codec import CausalConv, CodecDecoder, CodecEncoder, NormedConvolution, pad_reflected
+
+CONFIG = AutoencoderConfig(
+    feature_dim=8, codec_num_filters=2, codec_upsampling_ratios=(4, 5), segment_seconds=0.1, codec_num_lstm_layers=2
+)
+
+
+@pytest.fixture(scope="module")
+def theirs() -> tuple[EncodecEncoder, EncodecDecoder]:
+    torch.manual_seed(0)
+    config = EncodecConfig(hidden_size=8, num_filters=2, upsampling_ratios=[4, 5], num_lstm_layers=2)
+    return EncodecEncoder(config).eval(), EncodecDecoder(config).eval()
+
+
+@pytest.fixture
+def ours(theirs) -> tuple[CodecEncoder, CodecDecoder]:
+    encoder, decoder = CodecEncoder(CONFIG).eval(), CodecDecoder(CONFIG).eval()
+    encoder.load_state_dict(theirs[0].state_dict())
+    decoder.load_state_dict(theirs[1].state_dict())
+    return encoder, decoder
+
+
+@pytest.mark.parametrize("samples", [400, 401, 419, 21, 20, 6, 1])
+@torch.no_grad()
+def test_it_computes_what_transformers_computes(theirs, ours, samples):
+    wav = torch.randn(2, 1, samples, generator=torch.Generator().manual_seed(1))
+    features = theirs[0](wav)
+    torch.testing.assert_close(ours[0](wav), features, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours[1](features), theirs[1](features), atol=1e-6, rtol=1e-5)
+
+
+def test_it_stores_what_transformers_stores(theirs, ours):
+    for own, other in zip(ours, theirs, strict=True):
+        assert own.state_dict().keys() == other.state_dict().keys()
+        for name, tensor in other.state_dict().items():
+            assert torch.equal(own.state_dict()[name], tensor)
+
+
+@torch.no_grad()
+def test_its_weights_follow_every_load_and_copies_are_independent(theirs, ours):
+    wav = torch.randn(1, 1, 100, generator=torch.Generator().manual_seed(1))
+    encoder, before = ours[0], ours[0](wav)
+    other = copy.deepcopy(encoder)
+    other.load_state_dict({name: 0.5 * tensor for name, tensor in theirs[0].state_dict().items()})
+    assert torch.equal(encoder(wav), before)
+    assert not torch.allclose(other(wav), before)
+    other.load_state_dict(theirs[0].state_dict())
+    assert torch.equal(other(wav), before)
+
+
+def test_no_weight_is_recomputed_in_a_call(ours, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("weight norm ran")
+
+    monkeypatch.setattr(torch, "_weight_norm", refuse)
+    with torch.no_grad():
+        ours[1](ours[0](torch.zeros(1, 1, 100)))
+    assert any(isinstance(module, NormedConvolution) for module in ours[0].modules())
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (2, 0), (0, 3), (4, 1)])
+def test_padding_is_the_mirror_image(left, right):
+    x = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(pad_reflected(x, left, right), torch.nn.functional.pad(x, (left, right), "reflect"))
+
+
+def test_a_causal_convolution_does_not_look_ahead():
+    torch.manual_seed(0)
+    conv, x = CausalConv(1, 2, 3), torch.randn(1, 1, 10)
+    changed = x.clone()
+    changed[..., 6:] = 5.0
+    with torch.no_grad():
+        assert torch.equal(conv(x)[..., :6], conv(changed)[..., :6])

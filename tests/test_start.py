@@ -1,0 +1,52 @@
+"""What classifying costs beside the work: imports, and memory that does not follow the length of the audio."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+UNUSED = (
+    *("transformers", "diffusers", "accelerate", "sklearn", "scipy", "pandas", "matplotlib", "PIL", "jinja2", "gradio", "ray"),
+    *("sympy", "torch._dynamo", "torch.distributed.tensor"),
+)
+# In a process of its own: what it imported, and its peak memory after each file, in MB.
+CODE = """
+import contextlib, io, json, resource, sys
+from pecmae.cli import main
+peaks = []
+for path in sys.argv[2:]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main(["classify", path, "--model", sys.argv[1], "--json"])
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(json.dumps([peaks, sorted(sys.modules)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def classified(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], set[str]]:
+    """Peaks of memory after 4 seconds and after 4 minutes, and the modules imported."""
+    folder, draws = tmp_path_factory.mktemp("audio"), np.random.default_rng(0)
+    for name, seconds in (("short.wav", 4), ("long.wav", 240)):
+        soundfile.write(folder / name, draws.normal(0, 0.1, 8000 * seconds), 8000)
+    arguments = [str(tiny_model_dir), str(folder / "short.wav"), str(folder / "long.wav")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, env=environment
+    )
+    peaks, modules = json.loads(result.stdout)
+    return peaks, set(modules)
+
+
+def test_classifying_imports_nothing_that_it_does_not_use(classified):
+    assert sorted(classified[1] & set(UNUSED)) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getrusage")
+def test_memory_does_not_grow_with_the_length_of_the_audio(classified):
+    short, long = classified[0]
+    assert long - short < 15
