@@ -19,6 +19,7 @@ from pecmae.codec_training import (
     CodecObjective,
     codec_config,
     feature_statistics,
+    match_level,
     reconstruction_report,
     reset_codebooks,
     scale_initial_weights,
@@ -104,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         model.eval()
         if not args.refine:
             standardise_features(model, *feature_statistics(model, store))
+        match_level(model, store)
         report = {"step": result.step, "hours": store.seconds / 3600, **reconstruction_report(model, check)}
         model.save_pretrained(output / "codec")
         write_json(output / "codec" / "report.json", report)

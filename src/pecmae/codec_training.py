@@ -132,7 +132,8 @@ class CodecObjective(nn.Module):
     model : EncodecModel
         Trained in place. Call `reset_codebooks` on it once before training from random weights.
     decoder_only : bool
-        Keep the encoder and the codebooks, so that what was computed from the features stays valid.
+        Keep the encoder and the codebooks, so that what was computed from the features stays valid. The encoder then listens
+        to the output, too: its features shall be those that the output was made from.
     """
 
     scales: Tensor
@@ -170,8 +171,13 @@ class CodecObjective(nn.Module):
         output = self.model.decoder(seen)[:, 0, : wav.shape[1]]
         with torch.autocast(wav.device.type, enabled=False):
             log_mel, mel, level = self.spectral(output.float(), wav)
+        losses = {"log_mel": log_mel, "mel": mel, "level": level}
+        if self.decoder_only:
+            heard = self.model.encoder(output[:, None])
+            losses["features"] = F.mse_loss(heard.float(), features)
+            return {"loss": log_mel + mel + 0.5 * level + 2 * losses["features"], **losses}
         loss = log_mel + mel + 0.5 * level + 0.02 * commitment + 0.1 * spread
-        return {"loss": loss, "log_mel": log_mel, "mel": mel, "level": level, "commitment": commitment, "spread": spread}
+        return {"loss": loss, **losses, "commitment": commitment, "spread": spread}
 
 
 def pad_fast(hidden_states: Tensor, paddings: tuple[int, int], mode: str = "zero", value: float = 0.0) -> Tensor:
@@ -279,12 +285,30 @@ def reconstruction_report(model: EncodecModel, store: WaveformStore, count: int 
         for prefix, seen in (("", features), ("quantised_", model.quantizer.decode(codes[-1]))):
             output = model.decoder(seen)[:, 0, : wav.shape[1]]
             log_mel, mel, _ = spectral(output, wav)
-            level = 20 * (output.std(1) + 1e-5).log10() - 20 * (wav.std(1) + 1e-5).log10()
-            for name, value in (("log_mel", log_mel), ("mel", mel), ("level", level.mean())):
+            level = _level_error(output, wav).mean()
+            for name, value in (("log_mel", log_mel), ("mel", mel), ("level", level)):
                 sums.setdefault(prefix + name, []).append(float(value))
     indices = torch.cat([c.flatten(1) for c in codes], 1)
     used = [len(row.unique()) / model.config.codebook_size for row in indices]
     return {**{name: float(np.mean(values)) for name, values in sums.items()}, "codes_used": float(np.mean(used))}
+
+
+@torch.no_grad()
+def match_level(model: EncodecModel, store: WaveformStore, count: int = 64, seconds: float = 4.0) -> None:
+    """Scale the codec's output so that its level is right on average over random clips of a store."""
+    errors = [
+        _level_error(model.decoder(model.encoder(wav[:, None]))[:, 0], wav) for wav in _clips(model, store, count, seconds)
+    ]
+    gain = 10 ** -(torch.cat(errors).mean() / 20)
+    last = model.decoder.layers[-1].conv
+    weight = last.weight * gain
+    last.bias.mul_(gain)
+    last.weight = weight
+
+
+def _level_error(output: Tensor, wav: Tensor) -> Tensor:
+    """Level of `output` over that of `wav`, both (B, samples), in dB (B,)."""
+    return 20 * ((output[:, : wav.shape[1]].std(1) + 1e-5) / (wav.std(1) + 1e-5)).log10()
 
 
 @torch.no_grad()
