@@ -15,16 +15,14 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecConfig, EncodecModel
 
-from pecmae.codec_training import (
-    CodecObjective,
-    codec_config,
+from pecmae.codec_calibration import (
     feature_statistics,
     match_level,
     reconstruction_report,
-    reset_codebooks,
     scale_initial_weights,
     standardise_features,
 )
+from pecmae.codec_training import CodecObjective, codec_config, reset_codebooks
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.data import WaveformStore
 from pecmae.runs import write_json

@@ -14,6 +14,7 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from pecmae import PrototypeHeadConfig
 from pecmae.audio import write_audio
+from pecmae.codec_calibration import scale_initial_weights, standardise_features
 from pecmae.codec_training import (
     SCALE_RATIO,
     CodecObjective,
@@ -22,8 +23,6 @@ from pecmae.codec_training import (
     pad_fast,
     quantise_and_learn,
     reset_codebooks,
-    scale_initial_weights,
-    standardise_features,
 )
 from pecmae.data import GrowingArray, WaveformStore, cached_rows, find_labelled_files, segment_places
 from pecmae.errors import CheckpointError, ConfigError
