@@ -21,7 +21,7 @@ from measurements.subjects import load_subject
 from pecmae.hub import resolve_model
 from pecmae.scheduler import ALGORITHM_TYPES
 
-STEPS = (2, 4, 6, 8, 10, 15, 20, 30, 40, 50, 100)
+STEPS = (2, 4, 6, 8, 9, 10, 15, 20, 30, 40, 100)
 QUICK_STEPS = (4, 8, 16)
 
 

@@ -45,7 +45,7 @@ class _Turn:
 
 
 class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
-    """Deterministic samplers for v-prediction over a continuous sigma that runs linearly from 1 to 0.
+    """Deterministic samplers for v-prediction over a continuous sigma that runs from 1 to 0.
 
     Parameters
     ----------
@@ -76,6 +76,9 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"num_inference_steps={num_inference_steps} must be at least 1.")
         self.num_inference_steps = num_inference_steps
         self.sigmas = torch.linspace(1.0, 0.0, num_inference_steps + 1, dtype=torch.float64)
+        if self.config.algorithm_type == "multistep":
+            # Halfway between even steps and those of a cosine: shorter at both ends, where x0 or the noise is settled.
+            self.sigmas = (self.sigmas + (1 - (math.pi * self.sigmas).cos()) / 2) / 2
         self.timesteps = self.sigmas[:-1].to(torch.float32).to(device)
         self._step_index = 0
         self._previous_x0 = self._last_turn = None
