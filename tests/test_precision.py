@@ -62,7 +62,7 @@ def test_labels_and_z_of_the_example_clips_survive_bfloat16(native):
 
 def test_sounds_are_made_in_float32(native):
     model = PECMAE.from_pretrained(device="cpu")
-    features = model.autoencoder.generate(torch.zeros(1, 128), num_inference_steps=2)
+    features = model.autoencoder.generate(torch.zeros(1, model.autoencoder.config.embedding_dim), num_inference_steps=2)
     sound = model.autoencoder.features_to_wav(features)
     assert features.dtype == sound.dtype == torch.float32
     assert not torch.equal(sound.bfloat16().float(), sound)
