@@ -17,7 +17,7 @@ from pecmae.collection_checks import add_data_arguments, collection_from_argumen
 from pecmae.encodecmae import EncodecMAE, MaskedTokenModel
 from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
 from pecmae.objectives import MaskedTokenObjective
-from pecmae.runs import write_json
+from pecmae.runs import start_from, write_json
 from pecmae.training import TrainingSettings, add_training_arguments, evaluate, train, training_settings
 from pecmae.weights import save_weights
 
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, checks=False)
     add_segment_arguments(parser)
+    parser.add_argument("--start-from", metavar="RUN", help="begin with the weights of this run, the OUTPUT of an earlier one")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> None:
     frame_rate = codec.config.sampling_rate / codec.config.hop_length
     objective = MaskedTokenObjective(MaskedTokenModel(encodecmae, num_decoder_layers=2, **books), frame_rate)
     description = {"stage": "encodecmae", "preset": args.preset, "data": segments["train"].key, "sizes": sizes}
+    if args.start_from:
+        description |= start_from(objective, Path(args.start_from))
     result = train(
         objective, data["train"], settings, output, description=description, stop_after=args.stop_after, progress=True,
         accelerator=accelerator,

@@ -18,7 +18,7 @@ from pecmae.collection_checks import add_data_arguments, collection_from_argumen
 from pecmae.errors import ConfigError
 from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
 from pecmae.objectives import DiffusionObjective
-from pecmae.runs import write_json
+from pecmae.runs import start_from, write_json
 from pecmae.storage import read_json_config
 from pecmae.training import TrainingSettings, add_training_arguments, evaluate, train, training_settings
 from pecmae.weights import load_into
@@ -76,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     add_segment_arguments(parser)
     parser.add_argument("--encodecmae", required=True, help="folder of the EnCodecMAE, as pretrain_encodecmae.py writes it")
     parser.add_argument("--dtype", choices=["float32", "float16"], help="stored precision of the result (default: float32)")
+    parser.add_argument("--start-from", metavar="RUN", help="begin with the weights of this run, the OUTPUT of an earlier one")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     sizes, defaults = PRESETS[args.preset]
@@ -98,6 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     objective = DiffusionObjective(autoencoder)
     description = {"stage": "autoencoder", "preset": args.preset, "data": segments["train"].key, "sizes": sizes}
     description["encodecmae"] = weights_key(autoencoder.encodecmae)
+    if args.start_from:
+        description |= start_from(objective, Path(args.start_from))
     result = train(
         objective, data["train"], settings, output, description=description, stop_after=args.stop_after, progress=True,
         accelerator=accelerator,

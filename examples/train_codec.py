@@ -22,11 +22,13 @@ from pecmae.codec_calibration import (
     scale_initial_weights,
     standardise_features,
 )
+from pecmae.codec_refinement import DecoderObjective
 from pecmae.codec_training import CodecObjective, codec_config, reset_codebooks
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.data import WaveformStore
 from pecmae.runs import write_json
 from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings
+from pecmae.weights import weights_key
 
 SEGMENT_SECONDS = 1.0
 PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
@@ -52,6 +54,18 @@ PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {
         ),
     ),
 }  # fmt: skip
+# Of --refine: the decoder against a critic. Two networks that learn from each other want small, even steps.
+REFINEMENT = {
+    "toy": TrainingSettings(steps=4, batch_size=2, learning_rate=2e-4, betas=(0.8, 0.99), ema_decay=0.9),
+    "mini": TrainingSettings(
+        steps=6000, batch_size=8, learning_rate=2e-4, warmup_steps=50, final_fraction=0.05, betas=(0.8, 0.99), ema_decay=0.999,
+        mixed_precision="bf16", checkpoint_every=200,
+    ),
+    "base": TrainingSettings(
+        steps=300_000, batch_size=64, learning_rate=2e-4, warmup_steps=1000, betas=(0.8, 0.99), ema_decay=0.9999,
+        mixed_precision="bf16", checkpoint_every=1000,
+    ),
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,11 +74,13 @@ def main(argv: list[str] | None = None) -> None:
     add_data_arguments(parser, checks=False)
     parser.add_argument("--cache", help="where decoded audio is kept (default: OUTPUT/cache)")
     parser.add_argument(
-        "--refine", metavar="CODEC", help="train the decoder of this codec further; its features stay as they are"
+        "--refine", metavar="CODEC", help="train the decoder of this codec further, against a critic; features stay"
     )
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     config, defaults = PRESETS[args.preset]
+    if args.refine:
+        defaults = REFINEMENT[args.preset]
     settings, output = training_settings(args, defaults), Path(args.output)
 
     files = collection_from_arguments(args).splits
@@ -86,9 +102,10 @@ def main(argv: list[str] | None = None) -> None:
         reset_codebooks(model)
         scale_initial_weights(model, torch.from_numpy(store.random_crops(np.random.default_rng(settings.seed), 16, length)))
     description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": config.to_dict()}
-    description["decoder_only"] = bool(args.refine)
+    if args.refine:
+        description |= {"stage": "codec decoder", "refined": weights_key(model)}
     result = train(
-        CodecObjective(model, decoder_only=bool(args.refine)),
+        DecoderObjective(model) if args.refine else CodecObjective(model),
         make_batch,
         settings,
         output,

@@ -13,11 +13,12 @@ from transformers import EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from pecmae import PrototypeHeadConfig
+from pecmae.adversarial import Critic, balanced
 from pecmae.audio import write_audio
 from pecmae.codec_calibration import scale_initial_weights, standardise_features
+from pecmae.codec_refinement import DecoderObjective
 from pecmae.codec_training import (
     SCALE_RATIO,
-    CodecObjective,
     codec_config,
     feature_scales,
     pad_fast,
@@ -27,6 +28,7 @@ from pecmae.codec_training import (
 from pecmae.data import GrowingArray, WaveformStore, cached_rows, find_labelled_files, segment_places
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.fitting import EmbeddedTracks, fit_head, track_accuracy
+from pecmae.runs import start_from
 from pecmae.spectral import SpectralLoss
 from pecmae.training import StepContext, TrainingSettings, schedule, step_context, train
 
@@ -324,9 +326,9 @@ def test_codebooks_learn_the_features() -> None:
     assert (decoded - features).square().mean() < 0.01
 
 
-def test_decoder_only_training_keeps_the_features() -> None:
+def test_training_of_the_decoder_keeps_the_features() -> None:
     model = codec()
-    objective = CodecObjective(model, decoder_only=True)
+    objective = DecoderObjective(model, Critic((256,), channels=2))
     before = weights(model.encoder).clone(), weights(model.quantizer).clone(), weights(model.decoder).clone()
 
     def make_batch(context: StepContext) -> Tensor:
@@ -335,6 +337,63 @@ def test_decoder_only_training_keeps_the_features() -> None:
     train(objective, make_batch, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3), None)
     after = weights(model.encoder), weights(model.quantizer), weights(model.decoder)
     assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
+def test_critic_learns_apart_from_the_decoder() -> None:
+    critic, generator = Critic((256, 128), channels=2), torch.Generator().manual_seed(0)
+    output, target = 0.1 * torch.randn(2, 2, 2000, generator=generator)
+    output.requires_grad_()
+    losses = critic(output, target)
+    losses["critic"].backward(retain_graph=True)
+    assert output.grad is None
+    assert sum(float(p.grad.abs().sum()) for p in critic.parameters() if p.grad is not None) > 0
+    critic.zero_grad()
+    (losses["adversarial"] + losses["matching"]).backward()
+    assert output.grad is not None
+    assert output.grad.abs().sum() > 0
+    assert all(p.grad is None for p in critic.parameters())
+    assert critic(target, target)["matching"] == 0
+
+
+def test_critic_learns_to_tell_noise_from_tones() -> None:
+    critic, generator = Critic((256,), channels=4), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(critic.parameters(), 5e-3)
+    time = torch.arange(2000) / RATE
+    for _ in range(60):
+        tones = 0.1 * torch.sin(2 * torch.pi * (300 + 900 * torch.rand(4, 1, generator=generator)) * time)
+        losses = critic(0.1 * torch.randn(4, 2000, generator=generator), tones)
+        optimizer.zero_grad()
+        losses["critic"].backward()
+        optimizer.step()
+    assert losses["critic"] < 1.0
+    assert losses["adversarial"] > 0
+
+
+def test_balanced_losses_have_their_shares_of_the_gradient() -> None:
+    output = torch.tensor([3.0, -1.0, 2.0], requires_grad=True)
+    losses = {"small": 1e-3 * output[0], "large": 500 * output[1]}
+    balanced(output, losses, {"small": 1.0, "large": 0.5}).backward()
+    assert output.grad is not None
+    assert torch.allclose(output.grad, torch.tensor([1.0, 0.5, 0.0]))
+
+
+def test_a_run_starts_from_the_trainable_weights_of_another(tmp_path: Path) -> None:
+    def make(value: float) -> Regression:
+        module = Regression()
+        for parameter in module.parameters():
+            nn.init.constant_(parameter, value)
+        return module
+
+    first = make(0.0)
+    train(first, draw, SETTINGS, tmp_path)
+    second = make(1.0)
+    facts = start_from(second, tmp_path)
+    assert torch.equal(weights(first), weights(second))
+    assert start_from(make(2.0), tmp_path) == facts
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        start_from(second, tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="other sizes"):
+        start_from(nn.Linear(3, 5), tmp_path)
 
 
 def test_spectral_loss_of_half_the_amplitude_is_half_and_log_two() -> None:

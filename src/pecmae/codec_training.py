@@ -124,6 +124,12 @@ def _restart(book: Any, residual: Tensor, dead: Tensor, generator: torch.Generat
     book.cluster_size.copy_(torch.where(dead, torch.full_like(book.cluster_size, usage), book.cluster_size))
 
 
+def noisy_features(features: Tensor, context: StepContext) -> Tensor:
+    """Features (B, F, T) with noise of a random strength for each clip, as the diffusion leaves some in what it generates."""
+    size = FEATURE_NOISE * torch.rand(len(features), 1, 1, generator=context.generator, device=features.device)
+    return features + size * torch.randn(features.shape, generator=context.generator, device=features.device)
+
+
 class CodecObjective(nn.Module):
     """Reconstruction through features that are continuous for half of the clips and quantised for the others.
 
@@ -131,18 +137,13 @@ class CodecObjective(nn.Module):
     ----------
     model : EncodecModel
         Trained in place. Call `reset_codebooks` on it once before training from random weights.
-    decoder_only : bool
-        Keep the encoder and the codebooks, so that what was computed from the features stays valid. The encoder then listens
-        to the output, too: its features shall be those that the output was made from.
     """
 
     scales: Tensor
 
-    def __init__(self, model: EncodecModel, *, decoder_only: bool = False) -> None:
+    def __init__(self, model: EncodecModel) -> None:
         super().__init__()
         self.model = model
-        self.decoder_only = decoder_only
-        model.encoder.requires_grad_(not decoder_only)
         self.spectral = SpectralLoss(model.config.sampling_rate)
         self.register_buffer("scales", feature_scales(model.config.hidden_size), persistent=False)
         use_fast_padding(model)
@@ -150,9 +151,8 @@ class CodecObjective(nn.Module):
     def bottleneck(self, features: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
         """Features (B, F, T) as the decoder sees them, and the commitment loss."""
         batch, device = len(features), features.device
-        size = FEATURE_NOISE * torch.rand(batch, 1, 1, generator=context.generator, device=device)
-        noisy = features + size * torch.randn(features.shape, generator=context.generator, device=device)
-        if self.decoder_only or context.step < QUANTISER_START * context.steps:
+        noisy = noisy_features(features, context)
+        if context.step < QUANTISER_START * context.steps:
             return noisy, features.new_zeros(())
         sums = quantise_and_learn(self.model, features.detach(), context.generator)
         depth = torch.randint(len(sums), (batch,), generator=context.generator, device=device)
@@ -171,13 +171,8 @@ class CodecObjective(nn.Module):
         output = self.model.decoder(seen)[:, 0, : wav.shape[1]]
         with torch.autocast(wav.device.type, enabled=False):
             log_mel, mel, level = self.spectral(output.float(), wav)
-        losses = {"log_mel": log_mel, "mel": mel, "level": level}
-        if self.decoder_only:
-            heard = self.model.encoder(output[:, None])
-            losses["features"] = F.mse_loss(heard.float(), features)
-            return {"loss": log_mel + mel + 0.5 * level + 2 * losses["features"], **losses}
         loss = log_mel + mel + 0.5 * level + 0.02 * commitment + 0.1 * spread
-        return {"loss": loss, **losses, "commitment": commitment, "spread": spread}
+        return {"loss": loss, "log_mel": log_mel, "mel": mel, "level": level, "commitment": commitment, "spread": spread}
 
 
 def pad_fast(hidden_states: Tensor, paddings: tuple[int, int], mode: str = "zero", value: float = 0.0) -> Tensor:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,46 @@ class Checkpoints:
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{newest}: the checkpoint cannot be read ({error}); delete this folder.") from error
         return progress["step"], progress["seconds"]
+
+
+def start_from(module: nn.Module, run: Path) -> dict[str, str]:
+    """Give the trainable parameters of `module` the last weights of another run, its moving average where it keeps one.
+
+    Parameters
+    ----------
+    module : nn.Module
+        What is going to be trained. Its frozen parts stay: they may be others than that run had.
+    run : Path
+        Output folder of a run of the same script.
+
+    Returns
+    -------
+    dict
+        What a continued run must share with this one, for its description.
+
+    Raises
+    ------
+    ConfigError
+        When the folder holds no run, or one of other sizes.
+    """
+    newest = Checkpoints(run, {}, 1).newest()
+    if newest is None:
+        raise ConfigError(f"{run}: no checkpoint of a run there to start from.")
+    stored = load_file(newest / "model.safetensors")
+    if (newest / "ema.safetensors").exists():
+        stored |= load_file(newest / "ema.safetensors")
+    digest = sha256()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if name not in stored or stored[name].shape != parameter.shape:
+                raise ConfigError(
+                    f"{run}: the run there trained a network of other sizes ({name} differs); use the same preset."
+                )
+            parameter.copy_(stored[name])
+            digest.update(stored[name].cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return {"start_from": digest.hexdigest()[:16]}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

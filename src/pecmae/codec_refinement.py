@@ -1,0 +1,57 @@
+"""Training the decoder of a codec further, while its encoder, codebooks and features stay as they are.
+
+What was computed from the features (tokens, embeddings, z) stays valid, so this may come at any time after the codec.
+
+Shapes: B batch, F features, T frames, N samples.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import EncodecModel
+
+from pecmae.adversarial import Critic, balanced
+from pecmae.codec_training import noisy_features, use_fast_padding
+from pecmae.spectral import SpectralLoss
+from pecmae.training import StepContext
+
+# Share of each loss in the gradient at the output.
+SHARES = {"spectral": 1.0, "features": 0.5, "realism": 1.5}
+MATCHING_WEIGHT = 2.0  # of the critic's activations beside its verdict, in "realism" (HiFi-GAN's)
+
+
+class DecoderObjective(nn.Module):
+    """A decoder that shall please the spectral loss, the codec's own encoder, and a critic.
+
+    The encoder hears the output: its features shall be those that the output was made from. The critic (`Critic`) learns
+    along with the decoder, from the same clips.
+
+    Parameters
+    ----------
+    model : EncodecModel
+        Its decoder is trained in place.
+    critic : Critic, optional
+        Default: a new one.
+    """
+
+    def __init__(self, model: EncodecModel, critic: Critic | None = None) -> None:
+        super().__init__()
+        self.model = model
+        model.encoder.requires_grad_(False)
+        self.spectral = SpectralLoss(model.config.sampling_rate)
+        self.critic = critic or Critic()
+        use_fast_padding(model)
+
+    def forward(self, wav: Tensor, context: StepContext) -> dict[str, Tensor]:
+        """Losses of a batch of clips (B, N). "loss" has the gradient to follow; as a number it says nothing."""
+        with torch.no_grad():
+            features = self.model.encoder(wav[:, None])  # (B, F, T)
+        output = self.model.decoder(noisy_features(features.float(), context))[:, 0, : wav.shape[1]].float()  # (B, N)
+        heard = self.model.encoder(output[:, None])
+        with torch.autocast(wav.device.type, enabled=False):
+            log_mel, mel, level = self.spectral(output, wav)
+            losses = {"spectral": log_mel + mel + 0.5 * level, "features": F.mse_loss(heard.float(), features.float())}
+        verdict = self.critic(output, wav)
+        losses["realism"] = verdict["adversarial"] + MATCHING_WEIGHT * verdict["matching"]
+        loss = balanced(output, losses, SHARES) + verdict["critic"]
+        return {"loss": loss, "log_mel": log_mel, "level": level, "features": losses["features"], **verdict}
