@@ -141,7 +141,7 @@ def sonify(
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")] = None,
     guidance: Annotated[
-        float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
+        float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and faster (default: the model's)")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
     device: Device = None,

@@ -152,6 +152,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         seed: int = 0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_stop: float | None = None,
     ) -> np.ndarray:
         """Decode prototypes to sound.
 
@@ -166,7 +167,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             One prototype of each class, 0 … K-1; all K by default.
         seed : int
             Same seed, same sound.
-        num_inference_steps, guidance_scale : optional
+        num_inference_steps, guidance_scale, guidance_stop : optional
             As for `Autoencoder.generate`.
 
         Returns
@@ -180,7 +181,10 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             There is no such class or prototype.
         """
         chosen = [(index, seed) for index in self.prototype_indices(labels, prototype)]
-        return np.stack(list(self.sonify_each(chosen, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)))
+        sounds = self.sonify_each(
+            chosen, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, guidance_stop=guidance_stop
+        )
+        return np.stack(list(sounds))
 
     def sonify_each(self, sounds: Sequence[tuple[int, int]], **options: Any) -> Iterator[np.ndarray]:
         """`sonify`, for a row of the prototypes (see `prototype_indices`) and a seed for each sound.

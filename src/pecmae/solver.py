@@ -4,14 +4,15 @@ In the paper's letters: angle = sigma · π/2, alpha = cos(angle), beta = sin(an
 v = alpha · noise - beta · x0. The exact flow is dx/d(angle) = v.
 
 Where x0 and noise do not change, x'' = -x in the angle: x turns like a pendulum, and one step of DDIM is that turn. "multistep"
-writes the flow as x'' + x = g. Over a step d in which g is constant,
+writes the flow as x'' + x = g. Over a step d that begins with g and in which g changes by g' with the angle,
 
-    x(angle + d) = cos d · x + sin d · v + (1 - cos d) · g
-    v(angle + d) = cos d · v - sin d · x + sin d · g
+    x(angle + d) = cos d · x + sin d · v + (1 - cos d) · g + (d - sin d) · g'
+    v(angle + d) = cos d · v - sin d · x + sin d · g + (1 - cos d) · g'
 
-so the network's next v tells g of the step just made. The step is corrected with it (a corrector that costs no call of the
-network, as in UniPC, Zhao et al. 2023, arXiv 2302.04867) and the next one is predicted with it. In the angle nothing is
-singular at either end, whereas the log-SNR, in which "dpmsolver++" extrapolates, is infinite at both.
+so the network's next v tells the mean g of the step just made, and the step before it g'. The step is corrected with both (a
+corrector that costs no call of the network, as in UniPC, Zhao et al. 2023, arXiv 2302.04867); the next one is predicted with
+the mean g, kept constant. In the angle nothing is singular at either end, whereas the log-SNR, in which "dpmsolver++"
+extrapolates, is infinite at both.
 """
 
 import json
@@ -31,11 +32,13 @@ CONFIG_FILE = "scheduler_config.json"
 
 @dataclass(frozen=True)
 class _Turn:
-    """What the step after needs to know of a step: its angle, the g it assumed, and the v to expect were g zero."""
+    """What the steps after need to know of a step: where it began, its angle, and the mean g found before it, if any."""
 
+    x: Tensor
+    v: Tensor
     angle: float
-    g: Tensor
-    expected_v: Tensor
+    g_before: Tensor | None
+    angle_before: float
 
 
 class VDiffusionSolver:
@@ -117,15 +120,21 @@ class VDiffusionSolver:
 
     def _turn(self, v: Tensor, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor]:
         """A step of "multistep": x at `sigma_next`, and x0."""
-        last, g = self._last_turn, torch.zeros_like(x)
+        last, g = self._last_turn, None
         if last is not None:
-            g = (v - last.expected_v) / math.sin(last.angle)
-            x = x + (1 - math.cos(last.angle)) * (g - last.g)
+            cos, sin = math.cos(last.angle), math.sin(last.angle)
+            g = (v - cos * last.v + sin * last.x) / sin
+            x = cos * last.x + sin * last.v + (1 - cos) * g
+            if last.g_before is not None:
+                # g is that of the middle of a step; a mean g with a slope begins lower by slope · tan(angle / 2).
+                slope = (g - last.g_before) * 2 / (last.angle + last.angle_before)
+                x = x + (last.angle - sin - (1 - cos) * math.tan(last.angle / 2)) * slope
         angle = (sigma_next - sigma) * math.pi / 2
+        self._last_turn = _Turn(x, v, angle, g, last.angle if last else 0.0)
         cos, sin = math.cos(angle), math.sin(angle)
-        self._last_turn = _Turn(angle, g, expected_v=cos * v - sin * x)
+        x_next = cos * x + sin * v if g is None else cos * x + sin * v + (1 - cos) * g
         alpha, beta = _alpha_beta(sigma)
-        return cos * x + sin * v + (1 - cos) * g, alpha * x - beta * v
+        return x_next, alpha * x - beta * v
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x at `timesteps` [shape=(B,), in [0, 1]] for clean samples and noise [shape=(B, ...)]."""

@@ -31,7 +31,7 @@ _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _VORBIS = {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.7}
 
 # Raised when what a cached sound depends on changes.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 class CompressedSound:
