@@ -1,4 +1,4 @@
-"""What classifying costs beside the work: imports, and memory that does not follow the length of the audio."""
+"""What a command costs beside the work: imports, and memory that does not follow the length of the audio."""
 
 import json
 import os
@@ -10,19 +10,26 @@ import numpy as np
 import pytest
 import soundfile
 
+from pecmae import __version__
+
 UNUSED = (
     *("transformers", "diffusers", "accelerate", "sklearn", "scipy", "pandas", "matplotlib", "PIL", "jinja2", "gradio", "ray"),
     *("sympy", "torch._dynamo", "torch.distributed.tensor"),
 )
-# In a process of its own: what it imported, and its peak memory after each file, in MB.
+# In a process of its own: its peak memory after each file in MB, and what classifying and sonifying imported.
 CODE = """
 import contextlib, io, json, resource, sys
 from pecmae.cli import main
-peaks = []
-for path in sys.argv[2:]:
+
+def run(*arguments):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        main(["classify", path, "--model", sys.argv[1], "--json"])
+        main([*arguments, "--model", sys.argv[1]])
+
+peaks = []
+for path in sys.argv[3:]:
+    run("classify", path, "--json")
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+run("sonify", "--class", "jazz", "--output", sys.argv[2])
 print(json.dumps([peaks, sorted(sys.modules)]))
 """
 
@@ -33,16 +40,18 @@ def classified(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder, draws = tmp_path_factory.mktemp("audio"), np.random.default_rng(0)
     for name, seconds in (("short.wav", 4), ("long.wav", 240)):
         soundfile.write(folder / name, draws.normal(0, 0.1, 8000 * seconds), 8000)
-    arguments = [str(tiny_model_dir), str(folder / "short.wav"), str(folder / "long.wav")]
+    sounds = folder / "sounds"
+    arguments = [str(tiny_model_dir), str(sounds), str(folder / "short.wav"), str(folder / "long.wav")]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     result = subprocess.run(
         [sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, env=environment
     )
+    assert sorted(path.name for path in sounds.iterdir()) == ["jazz-0.wav", "jazz-1.wav"]
     peaks, modules = json.loads(result.stdout)
     return peaks, set(modules)
 
 
-def test_classifying_imports_nothing_that_it_does_not_use(classified):
+def test_classifying_and_sonifying_import_nothing_that_they_do_not_use(classified):
     assert sorted(classified[1] & set(UNUSED)) == []
 
 
@@ -50,3 +59,10 @@ def test_classifying_imports_nothing_that_it_does_not_use(classified):
 def test_memory_does_not_grow_with_the_length_of_the_audio(classified):
     short, long = classified[0]
     assert long - short < 15
+
+
+@pytest.mark.parametrize("module", ["pecmae", "pecmae.cli"])
+def test_the_modules_are_the_console_command(module):
+    result = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout == f"pecmae {__version__}\n"
+    assert subprocess.run([sys.executable, "-m", module, "polka"], capture_output=True).returncode == 2

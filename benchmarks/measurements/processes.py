@@ -14,7 +14,7 @@ from measurements.subjects import CLIP, Subject
 from measurements.table import Row
 from measurements.timing import interleaved
 
-PECMAE = [sys.executable, "-c", "from pecmae.cli import main; main()"]
+PECMAE = [sys.executable, "-m", "pecmae"]
 # Runs a command and prints its peak memory. A process of its own: on Linux a child's peak is never below that of the process
 # that starts it, and the benchmark's is large.
 PEAK_OF_CHILD = (
