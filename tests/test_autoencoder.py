@@ -79,7 +79,7 @@ def rows_of_each_pass(autoencoder, **options) -> list[int]:
     [
         ({"num_inference_steps": 5, "guidance_stop": 0.4}, [6, 6, 3, 3, 3]),
         ({"num_inference_steps": 5}, [6] * 5),  # who asks for steps gets guidance at each
-        ({}, [6, 6, 6, 3]),
+        ({}, [6, 6, 3, 3]),
         ({"guidance_stop": 1.0}, [6] * 4),
         ({"guidance_stop": 0.01}, [6, 3, 3, 3]),
         ({"guidance_stop": 0.5, "guidance_scale": 1.0}, [3] * 4),

@@ -107,8 +107,8 @@ def test_every_speed_stands_beside_the_reference_and_the_limit(subject):
     one, three = rows[-2:]
     assert three.reference == pytest.approx(3 * one.reference)
     assert three.limit == pytest.approx(3 * one.limit)
-    # Four steps with condition, three of them without it, too.
-    assert denoiser_rows(subject, "float32") == 7
+    # Four steps with condition, two of them without it, too.
+    assert denoiser_rows(subject, "float32") == 6
 
 
 def test_more_and_less_are_read_the_right_way_round():

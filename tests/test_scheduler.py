@@ -99,6 +99,18 @@ def test_a_multistep_of_constant_curvature_is_exact_from_the_second_step_on(nois
         torch.testing.assert_close(x, 1 + (noise - 1) * math.cos((following - 1) * math.pi / 2))
 
 
+def test_a_multistep_continues_from_the_sample_it_is_given(noise):
+    found = []
+    for offset in (0.0, 1.0):
+        scheduler, x = VDiffusionScheduler(algorithm_type="multistep"), noise
+        scheduler.set_timesteps(4)
+        for sigma in scheduler.timesteps[:3]:
+            given = x + offset if sigma == scheduler.timesteps[2] else x
+            x = scheduler.step(-given, sigma, given).prev_sample
+        found.append(x)
+    assert (found[1] - found[0]).abs().min() > 0.1
+
+
 def test_noise_and_velocity_follow_the_angle():
     scheduler = VDiffusionScheduler()
     x, noise, sigma = torch.tensor([[3.0], [3.0]]), torch.tensor([[5.0], [5.0]]), torch.tensor([0.0, 1.0])

@@ -30,7 +30,7 @@ from pecmae.weights import load_into, save_weights
 MODEL_TYPE = "pecmae-autoencoder"
 
 # Share of the default steps that are guided; as close to the converged trajectory as guidance everywhere (docs/sampling.md).
-GUIDANCE_STOP = 0.7
+GUIDANCE_STOP = 0.625
 
 
 class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio", "music", "encodecmae"]):

@@ -36,7 +36,7 @@ class AutoencoderConfig:
     # Heads of the summarizer and of the denoiser.
     num_heads: int = 8
     # What `generate` does unless told otherwise: steps, and weight of the condition (1: the conditional branch alone).
-    num_inference_steps: int = 7
+    num_inference_steps: int = 8
     guidance_scale: float = 2.0
 
     def __post_init__(self) -> None:

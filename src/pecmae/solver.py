@@ -32,13 +32,14 @@ CONFIG_FILE = "scheduler_config.json"
 
 @dataclass(frozen=True)
 class _Turn:
-    """What the steps after need to know of a step: where it began, its angle, and the mean g found before it, if any."""
+    """What the step after needs to know of a step."""
 
-    x: Tensor
-    v: Tensor
+    # Its own, and that of the step before it, 0 where there was none.
     angle: float
-    g_before: Tensor | None
     angle_before: float
+    # The mean g it was predicted with, and the v to expect at its end were g zero.
+    g: Tensor
+    expected_v: Tensor
 
 
 class VDiffusionSolver:
@@ -120,21 +121,20 @@ class VDiffusionSolver:
 
     def _turn(self, v: Tensor, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor]:
         """A step of "multistep": x at `sigma_next`, and x0."""
-        last, g = self._last_turn, None
+        last, g = self._last_turn, torch.zeros_like(x)
         if last is not None:
             cos, sin = math.cos(last.angle), math.sin(last.angle)
-            g = (v - cos * last.v + sin * last.x) / sin
-            x = cos * last.x + sin * last.v + (1 - cos) * g
-            if last.g_before is not None:
-                # g is that of the middle of a step; a mean g with a slope begins lower by slope · tan(angle / 2).
-                slope = (g - last.g_before) * 2 / (last.angle + last.angle_before)
+            g = (v - last.expected_v) / sin
+            x = x + (1 - cos) * (g - last.g)
+            if last.angle_before:
+                # Both means hold in the middle of their steps; g with a slope begins lower by slope · tan(angle / 2).
+                slope = (g - last.g) * 2 / (last.angle + last.angle_before)
                 x = x + (last.angle - sin - (1 - cos) * math.tan(last.angle / 2)) * slope
         angle = (sigma_next - sigma) * math.pi / 2
-        self._last_turn = _Turn(x, v, angle, g, last.angle if last else 0.0)
         cos, sin = math.cos(angle), math.sin(angle)
-        x_next = cos * x + sin * v if g is None else cos * x + sin * v + (1 - cos) * g
+        self._last_turn = _Turn(angle, last.angle if last else 0.0, g, expected_v=cos * v - sin * x)
         alpha, beta = _alpha_beta(sigma)
-        return x_next, alpha * x - beta * v
+        return cos * x + sin * v + (1 - cos) * g, alpha * x - beta * v
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x at `timesteps` [shape=(B,), in [0, 1]] for clean samples and noise [shape=(B, ...)]."""
