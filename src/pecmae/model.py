@@ -83,9 +83,11 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         # Imported here: diffusers takes longer to import than a few sounds take to make, which its arithmetic alone can.
         from pecmae.scheduler import VDiffusionScheduler
 
-        if not isinstance(self._solver, VDiffusionScheduler):
-            self._solver = VDiffusionScheduler(self.solver.algorithm_type)
-        return self._solver
+        solver = self.solver
+        if isinstance(solver, VDiffusionScheduler):
+            return solver
+        self._solver = scheduler = VDiffusionScheduler(solver.algorithm_type)
+        return scheduler
 
     @scheduler.setter
     def scheduler(self, scheduler: "VDiffusionScheduler") -> None:
