@@ -53,8 +53,9 @@ class SpectralLoss(nn.Module):
     def dynamics(self, output: Tensor, target: Tensor) -> Tensor:
         """How far the loudness of each mel band is distributed otherwise over time than in the target, in nepers.
 
-        Both are (B, samples). The log-amplitudes of a band are compared in order of size (the 1-D Wasserstein distance), so that
-        peaks and the gaps between notes count, but not when they are. A frame-wise error is least for their median, without either.
+        Both are (B, samples). The log-amplitudes of a band are compared in order of size (the 1-D Wasserstein distance), so
+        that peaks and the gaps between notes count, but not when they are. The error of each frame is least for the median of
+        what may come, which has neither.
         """
         errors = []
         for n_fft, _ in MEL_RESOLUTIONS:
