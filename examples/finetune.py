@@ -1,7 +1,8 @@
 """Fit a prototype head on your own labelled audio and save a model that stands alone.
 
     python examples/finetune.py --data DIR --output OUT [--prototypes 10] [--autoencoder mini]
-    accelerate launch examples/finetune.py …        # the same on GPUs, or in several processes
+    accelerate launch examples/finetune.py …        # the same on GPUs
+    ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes 2 examples/finetune.py …   # two processes on a CPU
 
 DIR holds LABEL/…, SPLIT/LABEL/…, or tables of labels and paths; with --dataset, a public data set as it was unpacked. OUT/model
 is the result, for `pecmae classify --model OUT/model` and `PECMAE.from_pretrained("OUT/model")`; OUT/report.json has the
@@ -12,9 +13,11 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.errors import PecmaeError
@@ -59,7 +62,11 @@ def main(argv: list[str] | None = None) -> None:
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
     settings = training_settings(args, PRESETS[args.preset])
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision, log_with=args.log_with, project_dir=args.output)
+    # Processes wait for each other, however unlike their shares of the audio are.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision, log_with=args.log_with, project_dir=args.output, kwargs_handlers=[patience]
+    )
     if args.log_with:
         accelerator.init_trackers("tensorboard")
     try:
@@ -85,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
             accelerator=accelerator,
         )
     except (PecmaeError, FileNotFoundError) as error:
-        sys.exit(str(error))
+        sys.exit(str(error) if accelerator.is_main_process else 1)
     accelerator.end_training()
     if accelerator.is_main_process:
         report = result.report()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 
 import evaluate
 import finetune
@@ -123,11 +125,41 @@ def test_a_script_names_what_is_wrong_in_words(tmp_path):
         evaluate.main(["--data", str(tmp_path / "nowhere")])
 
 
+def test_two_processes_under_accelerate_share_the_work_and_end_with_the_weights_of_one(tiny_autoencoder, folder, tmp_path):
+    tiny_autoencoder.save_pretrained(tmp_path / "ae")
+    arguments = ["--data", str(folder), "--autoencoder", str(tmp_path / "ae"), "--preset", "toy", "--prototypes", "2"]
+
+    def ended_with(name: str) -> tuple[torch.Tensor, dict[str, float]]:
+        stored = load_file(tmp_path / name / "model" / "model.safetensors")
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        return torch.cat([stored[key].flatten() for key in sorted(stored)]), report["losses"]
+
+    finetune.main([*arguments, "--output", str(tmp_path / "one")])
+    finetune.main([*arguments, "--output", str(tmp_path / "start"), "--learning-rate", "0"])
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--main_process_port", "0"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(Path(pecmae.__file__).parents[1])}
+    subprocess.run(
+        [*launcher, finetune.__file__, *arguments, "--output", tmp_path / "two"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    (one, losses), (two, losses_of_two), (start, _) = (ended_with(name) for name in ("one", "two", "start"))
+    assert losses_of_two == pytest.approx(losses, rel=1e-4)
+    assert (two - one).abs().max() < 1e-3 * (one - start).abs().max()
+    # No clip was embedded twice, nor all by one process.
+    (cache,) = (tmp_path / "two" / "cache").iterdir()
+    parts = [load_file(path) for path in cache.iterdir()]
+    assert sum(len(part) // 2 for part in parts) == 14
+    assert len(parts) >= 2
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import pecmae.model as module
+import pecmae.model_directory as module
 from pecmae import Autoencoder
 from test_finetuning import OPTIONS
 from pecmae.finetuning import fit

@@ -120,7 +120,6 @@ def fit(
         Something is wrong with the data (the message is the whole report), or the run in `output` had other settings.
     """
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    main = accelerator.is_main_process
     collection = data if isinstance(data, Collection) else load_collection(data)
     labels = collection.labels
     if len(labels) < 2:
@@ -128,14 +127,10 @@ def fit(
     autoencoder, reference = _frozen(autoencoder, revision, bundle)
     autoencoder = autoencoder.to(accelerator.device).eval()
     folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else default_cache()
-    # The first process checks and embeds; the others find what it stored.
-    with accelerator.main_process_first():
-        collection = prepare_collection(
-            collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=progress and main
-        )[0]
-        embedded, failed = _embed(
-            EmbeddingCache(folder, autoencoder), collection, labels, batch_size, skip_bad, progress and main
-        )
+    shown = progress and accelerator.is_main_process
+    collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
+    filled = _filled_cache(folder, autoencoder, collection, batch_size, shown, accelerator)
+    embedded, failed = _embed(filled, collection, labels, batch_size, skip_bad, shown)
     config = PrototypeHeadConfig(
         embedding_dim=autoencoder.config.embedding_dim,
         num_classes=len(labels),
@@ -160,7 +155,7 @@ def fit(
     evaluations = {split: evaluate_embedded(model, tracks) for split, tracks in embedded.items()}
     card = _card_facts(collection, evaluations, settings, training, model)
     result = FitResult(model, collection, embedded, evaluations, training, failed, card)
-    if output is not None and main:
+    if output is not None and accelerator.is_main_process:
         _save(result, Path(output), dtype)
     accelerator.wait_for_everyone()
     return result
@@ -187,6 +182,23 @@ def _run_facts(
         "labels": list(labels),
         "data": {split: tracks.key for split, tracks in embedded.items()},
     }
+
+
+def _filled_cache(
+    folder: Path,
+    autoencoder: Autoencoder,
+    collection: Collection,
+    batch_size: int | None,
+    progress: bool,
+    accelerator: Accelerator,
+) -> EmbeddingCache:
+    """A cache to which every process has added its share of the clips; one process alone fills it when it reads."""
+    if accelerator.num_processes > 1:
+        share = collection.clips[accelerator.process_index :: accelerator.num_processes]
+        cache = EmbeddingCache(folder, autoencoder)
+        cache.embed([clip.path for clip in share], batch_size=batch_size, progress=progress)
+        accelerator.wait_for_everyone()
+    return EmbeddingCache(folder, autoencoder)
 
 
 def _embed(
