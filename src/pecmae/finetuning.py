@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from huggingface_hub import snapshot_download
 
@@ -131,6 +132,7 @@ def fit(
     collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
     filled = _filled_cache(folder, autoencoder, collection, batch_size, shown, accelerator)
     embedded, failed = _embed(filled, collection, labels, batch_size, skip_bad, shown)
+    _require_segments(collection.name, embedded["train"], labels, prototypes_per_class)
     config = PrototypeHeadConfig(
         embedding_dim=autoencoder.config.embedding_dim,
         num_classes=len(labels),
@@ -218,6 +220,16 @@ def _embed(
             )
             failed |= bad
     return embedded, failed
+
+
+def _require_segments(name: str, train: EmbeddedTracks, labels: tuple[str, ...], prototypes_per_class: int) -> None:
+    """Every class needs as many segments as prototypes, which start from them."""
+    for label, count in zip(labels, torch.bincount(train.labels, minlength=len(labels)).tolist(), strict=True):
+        if count < prototypes_per_class:
+            raise ConfigError(
+                f"{name}: {label!r} has {count} segments to train on, fewer than its {prototypes_per_class} prototypes; "
+                "add audio or ask for fewer (prototypes_per_class, --prototypes)."
+            )
 
 
 def pinned_reference(
