@@ -32,8 +32,8 @@ PRESETS = {
 }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Check, embed, fit, measure, save."""
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
     parser.add_argument("--autoencoder", default="mini", help="directory, Hub id or name of an autoencoder (default: mini)")
@@ -60,7 +60,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--bundle", action="store_true", help="store the autoencoder in the model, not where a Hub id leads to")
     parser.add_argument("--log-with", choices=["tensorboard"], help="also write curves for this tracker, into OUTPUT")
     add_training_arguments(parser, presets=PRESETS)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check, embed, fit, measure, save."""
+    args = parse_arguments(argv)
     settings = training_settings(args, PRESETS[args.preset])
     # Processes wait for each other, however unlike their shares of the audio are.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))

@@ -130,8 +130,9 @@ def fit(
     folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else default_cache()
     shown = progress and accelerator.is_main_process
     collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
-    filled = _filled_cache(folder, autoencoder, collection, batch_size, shown, accelerator)
-    embedded, failed = _embed(filled, collection, labels, batch_size, skip_bad, shown)
+    embedded, failed = _embed(
+        folder, autoencoder, collection, batch_size=batch_size, skip_bad=skip_bad, progress=shown, accelerator=accelerator
+    )
     _require_segments(collection.name, embedded["train"], labels, prototypes_per_class)
     config = PrototypeHeadConfig(
         embedding_dim=autoencoder.config.embedding_dim,
@@ -186,38 +187,28 @@ def _run_facts(
     }
 
 
-def _filled_cache(
+def _embed(
     folder: Path,
     autoencoder: Autoencoder,
     collection: Collection,
-    batch_size: int | None,
-    progress: bool,
-    accelerator: Accelerator,
-) -> EmbeddingCache:
-    """A cache to which every process has added its share of the clips; one process alone fills it when it reads."""
-    if accelerator.num_processes > 1:
-        share = collection.clips[accelerator.process_index :: accelerator.num_processes]
-        cache = EmbeddingCache(folder, autoencoder)
-        cache.embed([clip.path for clip in share], batch_size=batch_size, progress=progress)
-        accelerator.wait_for_everyone()
-    return EmbeddingCache(folder, autoencoder)
-
-
-def _embed(
-    cache: EmbeddingCache,
-    collection: Collection,
-    labels: tuple[str, ...],
+    *,
     batch_size: int | None,
     skip_bad: bool,
     progress: bool,
+    accelerator: Accelerator,
 ) -> tuple[dict[str, EmbeddedTracks], dict[str, str]]:
+    """Segments of every split, and what was wrong with files that were left out; each process computes its share."""
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    if accelerator.num_processes > 1:
+        share = collection.clips[accelerator.process_index :: accelerator.num_processes]
+        EmbeddingCache(folder, autoencoder).embed([clip.path for clip in share], **options)
+        accelerator.wait_for_everyone()
+    cache = EmbeddingCache(folder, autoencoder)
     embedded: dict[str, EmbeddedTracks] = {}
     failed: dict[str, str] = {}
     for split in ("train", "validation", "test"):
         if clips := collection.splits.get(split):
-            embedded[split], bad = embed_files(
-                cache, clips, labels, batch_size=batch_size, skip_bad=skip_bad, progress=progress
-            )
+            embedded[split], bad = embed_files(cache, clips, collection.labels, skip_bad=skip_bad, **options)
             failed |= bad
     return embedded, failed
 
