@@ -134,11 +134,12 @@ def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size:
     import numpy as np
     from safetensors.numpy import save
 
+    from pecmae.audio_files import display_name
     from pecmae.embedding import embed_track
 
     track = embed_track(autoencoder, path, batch_size=batch_size)
     metadata = {
-        "path": str(path).encode("utf-8", "backslashreplace").decode(),
+        "path": display_name(path),
         "sampling_rate": str(track.sampling_rate),
         "segment_seconds": str(autoencoder.config.segment_seconds),
         "duration": str(track.duration),

@@ -209,7 +209,7 @@ def _check_positive(config: "AutoencoderConfig | PrototypeHeadConfig", but: tupl
         if name in but or isinstance(value, str | bool):
             continue
         numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers or not all(isinstance(number, Real) and number > 0 for number in numbers):
+        if not numbers or not all(isinstance(number, Real) and float(number) > 0 for number in numbers):
             raise ConfigError(f"{name}={value!r} must be above 0.")
 
 
