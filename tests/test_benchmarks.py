@@ -22,10 +22,10 @@ from measurements.subjects import Subject, check_against_reference, compared, lo
 from measurements.table import Row, put_into_readme, render, write_json
 from measurements.timing import interleaved
 from measurements.training import Sizes, check_training, training_rows
-from pecmae import AutoencoderConfig, VDiffusionScheduler
+from pecmae import AutoencoderConfig, PrototypeHeadConfig, VDiffusionScheduler
 from pecmae.audio import audio_duration
 
-SIZES = Sizes(classes=3, per_class=2, dim=16, hidden=32, count=60, batch=20)
+SIZES = Sizes(PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32), count=60, batch=20)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,10 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     ) -> None:
         super().__init__()
         if len(labels) != head.config.num_classes or len(set(labels)) != len(labels):
-            raise ConfigError(f"{len(labels)} labels ({len(set(labels))} different) for {head.config.num_classes} classes.")
+            raise ConfigError(
+                f"{len(labels)} labels ({len(set(labels))} different) for {head.config.num_classes} classes; "
+                "give each class one name of its own."
+            )
         if head.config.embedding_dim != autoencoder.config.embedding_dim:
             raise ConfigError(
                 f"The head takes z of width {head.config.embedding_dim} but the autoencoder makes "

@@ -26,7 +26,7 @@ _MP3 = {
     "subtype": "MPEG_LAYER_III",
     "bitrate_mode": "CONSTANT",
     "compression_level": 0.7,
-}  # 56 kbit/s at 24 kHz
+}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _VORBIS = {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.7}
 
