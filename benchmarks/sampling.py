@@ -18,7 +18,6 @@ from measurements.fidelity import Sampler, measure
 from measurements.fidelity_report import verdicts, write
 from measurements.subjects import load_subject
 from measurements.table import command_line
-from pecmae.autoencoder import GUIDANCE_STOP
 from pecmae.hub import resolve_model
 from pecmae.solver import ALGORITHM_TYPES
 
@@ -51,7 +50,7 @@ def main() -> None:
     samplers = [Sampler(algorithm) for algorithm in ALGORITHM_TYPES]
     if subject.fastest != "float32":
         samplers.append(Sampler(default, precision=subject.fastest))
-    shares = [GUIDANCE_STOP, *args.guidance_stop]
+    shares = [subject.config.guidance_stop, *args.guidance_stop]
     samplers += [Sampler(default, guidance_stop=share, precision=subject.fastest) for share in shares]
     points = measure(
         subject.models, subject.reference, samplers, QUICK_STEPS if args.quick else STEPS,

@@ -14,13 +14,15 @@ def wav() -> torch.Tensor:
     return 0.1 * torch.randn(3, 9600, generator=torch.Generator().manual_seed(0))
 
 
-def test_shapes(tiny_autoencoder, wav):
+def test_the_steps_between_make_the_whole(tiny_autoencoder, wav):
     features = tiny_autoencoder.extract_features(wav)
     assert features.shape == (3, 30, 8)
-    assert tiny_autoencoder.encode_frames(features).shape == (3, 30, 16)
-    z = tiny_autoencoder.encode(wav)
-    assert z.shape == (3, 16)
-    assert tiny_autoencoder.decode(z, num_inference_steps=2).shape == (3, 9600)
+    z = tiny_autoencoder.summarize(tiny_autoencoder.encode_frames(features))
+    torch.testing.assert_close(z, tiny_autoencoder.encode(wav))
+    options = {"num_inference_steps": 2, "latents": tiny_autoencoder.draw_latents(3, torch.Generator().manual_seed(0))}
+    sound = tiny_autoencoder.features_to_wav(tiny_autoencoder.generate(z, **options))
+    assert sound.shape == (3, 9600)
+    torch.testing.assert_close(tiny_autoencoder.decode(z, **options), sound)
 
 
 def test_padding_does_not_change_z(tiny_autoencoder, wav):
@@ -78,7 +80,7 @@ def rows_of_each_pass(autoencoder, **options) -> list[int]:
     ("options", "expected"),
     [
         ({"num_inference_steps": 5, "guidance_stop": 0.4}, [6, 6, 3, 3, 3]),
-        ({"num_inference_steps": 5}, [6] * 5),  # who asks for steps gets guidance at each
+        ({"num_inference_steps": 8}, [6] * 5 + [3] * 3),
         ({}, [6, 6, 3, 3]),
         ({"guidance_stop": 1.0}, [6] * 4),
         ({"guidance_stop": 0.01}, [6, 3, 3, 3]),

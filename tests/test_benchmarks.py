@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import run
+import whole_path
+from audio_trees import write_tone
 from conftest import TINY
 from measurements.embedding import embedding_rows, part_rows
 from measurements.fidelity import Judge, Point, Sampler, fewest_steps, measure, sample, spread
@@ -21,10 +23,10 @@ from measurements.subjects import Subject, check_against_reference, compared, lo
 from measurements.table import Row, put_into_readme, render, write_json
 from measurements.timing import interleaved
 from measurements.training import Sizes, check_training, training_rows
-from pecmae import AutoencoderConfig, VDiffusionScheduler
+from pecmae import AutoencoderConfig, PrototypeHeadConfig, VDiffusionScheduler
 from pecmae.audio import audio_duration
 
-SIZES = Sizes(classes=3, per_class=2, dim=16, hidden=32, count=60, batch=20)
+SIZES = Sizes(PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32), count=60, batch=20)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,12 @@ def test_sampling_is_what_generate_does(subject):
     z, latents = spread(model, 3)
     for algorithm in ("ddim", "dpmsolver++"):
         expected = model.autoencoder.generate(
-            z, num_inference_steps=5, guidance_scale=2.0, latents=latents, scheduler=VDiffusionScheduler(algorithm)
+            z,
+            num_inference_steps=5,
+            guidance_scale=2.0,
+            guidance_stop=1.0,
+            latents=latents,
+            scheduler=VDiffusionScheduler(algorithm),
         )
         found, passes = sample(model.autoencoder, z, latents, Sampler(algorithm), 5, 2.0)
         assert torch.allclose(found, expected, atol=1e-6)
@@ -238,3 +245,19 @@ def test_the_page_names_the_command_that_made_it(tmp_path, monkeypatch):
 def write_text(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_the_whole_path_goes_from_clips_to_sound(tiny_autoencoder, tmp_path, capsys):
+    for number in range(8):
+        write_tone(tmp_path / "music" / ("low", "high")[number % 2] / f"{number}.wav", 500 * (number % 2) + number, seconds=1)
+    tiny_autoencoder.save_pretrained(tmp_path / "ae")
+    output = tmp_path / "whole"
+    options = ["--data", str(tmp_path / "music"), "--output", str(output), "--autoencoder", str(tmp_path / "ae")]
+    whole_path.main([*options, "--seconds", "0.8", "--steps", "3"])
+    assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "| finetune.py: check, embed, fit, save", "| evaluate.py", "| pecmae classify", "| pecmae sonify: 1 prototype, 4 steps"
+    ]  # fmt: skip
+    assert json.loads((output / "report.json").read_text())["tracks"]["num_tracks"] == 2
+    assert audio_duration(output / "sound.wav") == pytest.approx(0.4)
+    with pytest.raises(SystemExit):
+        whole_path.main(options)

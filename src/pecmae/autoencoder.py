@@ -29,9 +29,6 @@ from pecmae.weights import load_into, save_weights
 
 MODEL_TYPE = "pecmae-autoencoder"
 
-# Share of the default steps that are guided; as close to the converged trajectory as guidance everywhere (docs/sampling.md).
-GUIDANCE_STOP = 0.625
-
 
 class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio", "music", "encodecmae"]):
     """EnCodec, EnCodecMAE, a summarizer and a diffusion decoder.
@@ -169,9 +166,8 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         guidance_scale : float, optional
             w in v = v_u + w · (v_c - v_u); w = 1 runs the conditional branch alone. The configuration's by default.
         guidance_stop : float, optional
-            Share of the steps, the first ones, that run the unconditional branch; in (0, 1]. Later ones are not guided: once
-            the sample has taken shape both branches say almost the same. 1, guidance at every step, is the default where
-            `num_inference_steps` is given; without it GUIDANCE_STOP, which goes with the configuration's number of steps.
+            Share of the steps, the first ones, that run the unconditional branch; in (0, 1], 1 for all. Later ones are not
+            guided: once the sample has taken shape both branches say almost the same. The configuration's by default.
         scheduler : VDiffusionScheduler or VDiffusionSolver, optional
             A new one of the second-order solver by default.
         latents : Tensor [shape=(B, T, F)], optional
@@ -188,10 +184,9 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if scheduler is None:
             scheduler = VDiffusionSolver()
-        if guidance_stop is None:
-            guidance_stop = GUIDANCE_STOP if num_inference_steps is None else 1.0
-        if not 0 < guidance_stop <= 1:
-            raise ValueError(f"guidance_stop={guidance_stop} must be above 0 and at most 1.")
+        stop = self.config.guidance_stop if guidance_stop is None else guidance_stop
+        if not 0 < stop <= 1:
+            raise ValueError(f"guidance_stop={stop} must be above 0 and at most 1.")
         z = z.to(self.device, self.dtype)
         if latents is None:
             latents = self.draw_latents(len(z), generator)
@@ -199,7 +194,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         both = torch.cat([z, torch.zeros_like(z)])
         position = self.position(x.shape[1])
         scheduler.set_timesteps(steps, device=self.device)
-        guided_steps = 0 if scale == 1.0 else max(1, round(guidance_stop * steps))
+        guided_steps = 0 if scale == 1.0 else max(1, round(stop * steps))
         for index, sigma in enumerate(scheduler.timesteps):
             condition = both if index < guided_steps else z
             noisy = x.repeat(len(condition) // len(z), 1, 1).to(self.dtype)

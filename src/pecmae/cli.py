@@ -13,6 +13,7 @@ import typer
 
 from pecmae import cli_pages, cli_support, console
 from pecmae.batching import is_out_of_memory
+from pecmae.cli_options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.errors import PecmaeError
 
 app = typer.Typer(
@@ -24,21 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
-    ),
-]
-Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
-Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
-BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -139,11 +125,9 @@ def sonify(
             help="An audio file for one prototype, a folder for several (default: CLASS-K.wav in this folder)",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and faster (default: the model's)")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
@@ -197,11 +181,11 @@ def embed(
     Each file FOLDER/a/b.mp3 gives DIR/a/b.mp3.safetensors with z (segments, width), offsets (in samples), and as metadata
     path, sampling_rate (Hz), segment_seconds and duration (s).
     """
-    if output.exists() and not output.is_dir():
-        cli_support.refuse(f"{output}: this is a file; give a folder for --output.")
+    cli_support.check_output_folder(output)
     files, rows = cli_support.find(paths)
     interrupted = False
     if files:
+        output.mkdir(parents=True, exist_ok=True)
         autoencoder = cli_support.load_autoencoder(model, device, dtype)
         targets = cli_support.mirrored(files, paths, output)
 
@@ -225,8 +209,7 @@ def convert(
     for path in (weights, config, codec):
         if not path.exists():
             cli_support.refuse(f"{path}: no such file; check the path.")
-    if output.exists() and not output.is_dir():
-        cli_support.refuse(f"{output}: this is a file; give a folder for --output.")
+    cli_support.check_output_folder(output)
     with console.spinner(f"converting {weights}"):
         from pecmae.checkpoints import convert_autoencoder_files
 
@@ -248,10 +231,7 @@ def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
     if as_json and as_csv:
         cli_support.refuse("--json and --csv exclude each other; choose one.")
     if output is not None:
-        if output.is_dir():
-            cli_support.refuse(f"{output}: this is a folder; give a file for --output.")
-        if not output.parent.is_dir():
-            cli_support.refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
+        cli_support.check_output_file(output)
         as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
         as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
     return "json" if as_json else "csv" if as_csv else "table"

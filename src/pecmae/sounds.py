@@ -26,7 +26,7 @@ _MP3 = {
     "subtype": "MPEG_LAYER_III",
     "bitrate_mode": "CONSTANT",
     "compression_level": 0.7,
-}  # 56 kbit/s at 24 kHz
+}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _VORBIS = {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.7}
 
@@ -100,7 +100,13 @@ class PrototypeSounds:
         """Of all that a sound depends on besides prototype and seed."""
         digest = hashlib.sha256()
         config = self.model.autoencoder.config
-        settings = [config.segment_samples, config.num_inference_steps, config.guidance_scale, *self.options.values()]
+        settings = [
+            config.segment_samples,
+            config.num_inference_steps,
+            config.guidance_scale,
+            config.guidance_stop,
+            *self.options.values(),
+        ]
         digest.update(json.dumps([CACHE_VERSION, settings, self.model.solver.algorithm_type], default=str).encode())
         digest.update(self.model.head.projected_prototypes().cpu().numpy().tobytes())
         for part in (self.model.autoencoder.denoiser, self.model.autoencoder.codec_decoder):
