@@ -286,13 +286,16 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{name}: the folder {display_name(path.parent)} does not exist; make it first.")
     array = np.asarray(as_samples(samples), np.float32)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise AudioError(f"{name}: expected finite samples of shape (samples,), got the shape {array.shape}.")
+    if array.ndim != 1 or not len(array):
+        raise AudioError(f"{name}: expected samples of shape (samples,), got the shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise AudioError(f"{name}: the samples are NaN or infinite in places and cannot be written; repair them.")
     if (peak := float(np.abs(array).max())) > 1:
         raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
     kind, subtype = _WRITABLE[path.suffix.lower()]
     try:
-        with written_whole(path) as temporary:
-            soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
+        # Opened here, so that a folder that cannot be written to is an error of the system's, which says so.
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            soundfile.write(file, array, sampling_rate, format=kind, subtype=subtype)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error
