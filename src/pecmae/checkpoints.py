@@ -242,11 +242,6 @@ def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
         raise CheckpointError(f"{path}: not a PyTorch file that holds nothing but tensors; download it again.") from error
 
 
-def _require_tensors(found: object, source: str) -> None:
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{source}: the file holds something else than tensors by name; give a published one.")
-
-
 class _Tensors:
     """A state dict that remembers which of its tensors were taken."""
 
@@ -332,3 +327,8 @@ def _check_same_codec(source: _Tensors, codec: StateDict) -> None:
                 f"codec checkpoint: {name!r} differs from the codec encoder inside the autoencoder checkpoint; give the codec "
                 "that the autoencoder was trained with."
             )
+
+
+def _require_tensors(found: object, source: str) -> None:
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{source}: the file holds something else than tensors by name; give a published one.")
