@@ -58,8 +58,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.picture:
         plot_confusion(evaluation).savefig(args.picture, dpi=150)
     if args.round_trips:
-        chosen = np.random.default_rng(0).permutation(len(clips))[: args.round_trips]
-        report["round_trip"] = check_round_trip(model, [clips[i] for i in chosen if str(clips[i].path) not in failed])
+        readable = [clip for clip in clips if str(clip.path) not in failed]
+        chosen = np.random.default_rng(0).permutation(len(readable))[: args.round_trips]
+        report["round_trip"] = check_round_trip(model, [readable[index] for index in chosen])
     survival = None
     if args.seeds:
         sonification = check_sonification(model, range(args.seeds))

@@ -1,7 +1,8 @@
 """Fit a prototype head on your own labelled audio and save a model that stands alone.
 
     python examples/finetune.py --data DIR --output OUT [--prototypes 10] [--autoencoder mini]
-    accelerate launch examples/finetune.py …        # the same on GPUs, or in several processes
+    accelerate launch examples/finetune.py …        # the same on GPUs
+    ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes 2 examples/finetune.py …   # two processes on a CPU
 
 DIR holds LABEL/…, SPLIT/LABEL/…, or tables of labels and paths; with --dataset, a public data set as it was unpacked. OUT/model
 is the result, for `pecmae classify --model OUT/model` and `PECMAE.from_pretrained("OUT/model")`; OUT/report.json has the
@@ -12,9 +13,11 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.errors import PecmaeError
@@ -29,8 +32,8 @@ PRESETS = {
 }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Check, embed, fit, measure, save."""
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
     parser.add_argument("--autoencoder", default="mini", help="directory, Hub id or name of an autoencoder (default: mini)")
@@ -57,9 +60,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--bundle", action="store_true", help="store the autoencoder in the model, not where a Hub id leads to")
     parser.add_argument("--log-with", choices=["tensorboard"], help="also write curves for this tracker, into OUTPUT")
     add_training_arguments(parser, presets=PRESETS)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check, embed, fit, measure, save."""
+    args = parse_arguments(argv)
     settings = training_settings(args, PRESETS[args.preset])
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision, log_with=args.log_with, project_dir=args.output)
+    # Processes wait for each other, however unlike their shares of the audio are.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision, log_with=args.log_with, project_dir=args.output, kwargs_handlers=[patience]
+    )
     if args.log_with:
         accelerator.init_trackers("tensorboard")
     try:
@@ -85,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
             accelerator=accelerator,
         )
     except (PecmaeError, FileNotFoundError) as error:
-        sys.exit(str(error))
+        sys.exit(str(error) if accelerator.is_main_process else 1)
     accelerator.end_training()
     if accelerator.is_main_process:
         report = result.report()

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+import whole_path
+from audio_trees import write_tone
 from conftest import TINY
 from measurements.embedding import embedding_rows, part_rows
 from measurements.fidelity import Judge, Point, Sampler, fewest_steps, measure, sample, spread
@@ -226,3 +228,19 @@ def test_curve_is_measured_and_drawn(subject, tmp_path):
 def write_text(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_the_whole_path_goes_from_clips_to_sound(tiny_autoencoder, tmp_path, capsys):
+    for number in range(8):
+        write_tone(tmp_path / "music" / ("low", "high")[number % 2] / f"{number}.wav", 500 * (number % 2) + number, seconds=1)
+    tiny_autoencoder.save_pretrained(tmp_path / "ae")
+    output = tmp_path / "whole"
+    options = ["--data", str(tmp_path / "music"), "--output", str(output), "--autoencoder", str(tmp_path / "ae")]
+    whole_path.main([*options, "--seconds", "0.8", "--steps", "3"])
+    assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "| finetune.py: check, embed, fit, save", "| evaluate.py", "| pecmae classify", "| pecmae sonify: 1 prototype, 4 steps"
+    ]  # fmt: skip
+    assert json.loads((output / "report.json").read_text())["tracks"]["num_tracks"] == 2
+    assert audio_duration(output / "sound.wav") == pytest.approx(0.4)
+    with pytest.raises(SystemExit):
+        whole_path.main(options)

@@ -2,13 +2,16 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from transformers import EncodecConfig
+from transformers.audio_utils import mel_filter_bank
 from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
 
 from pecmae import AutoencoderConfig
 from pecmae.codec import CausalConv, CodecDecoder, CodecEncoder, NormedConvolution, pad_reflected
+from pecmae.spectral import MEL_RESOLUTIONS, mel_bank
 
 CONFIG = AutoencoderConfig(
     feature_dim=8, codec_num_filters=2, codec_upsampling_ratios=(4, 5), segment_seconds=0.1, codec_num_lstm_layers=2
@@ -81,3 +84,10 @@ def test_a_causal_convolution_does_not_look_ahead():
     changed[..., 6:] = 5.0
     with torch.no_grad():
         assert torch.equal(conv(x)[..., :6], conv(changed)[..., :6])
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter")  # the lowest bands are narrower than a bin
+@pytest.mark.parametrize(("n_fft", "bands"), MEL_RESOLUTIONS)
+def test_mel_bands_are_those_of_transformers(n_fft, bands):
+    theirs = mel_filter_bank(n_fft // 2 + 1, bands, 0.0, 12_000.0, 24_000, norm=None, mel_scale="htk")
+    assert np.abs(mel_bank(n_fft, bands, 24_000) - theirs).max() < 1e-12

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 
 import evaluate
 import finetune
@@ -76,39 +78,40 @@ def test_faulty_data_stops_before_any_work(tiny_autoencoder, folder, tmp_path):
     assert len(result.collection.clips) == 14
 
 
-def test_gtzan_tree_through_the_whole_path(tiny_autoencoder, tmp_path):
-    root = write_gtzan(tmp_path / "gtzan", range(6, 10), repaired=False)
-    collection = load_collection(root, dataset="gtzan")
+def test_too_few_segments_for_the_prototypes_are_told_by_class(tiny_autoencoder, folder, tmp_path):
+    with pytest.raises(ConfigError, match="music: 'high' has 10 segments to train on, fewer than its 11 prototypes"):
+        fit(folder, tmp_path / "run", autoencoder=tiny_autoencoder, settings=SETTINGS, prototypes_per_class=11)
+
+
+def test_gtzan_s_missing_clips_can_be_left_out(tiny_autoencoder, tmp_path):
+    collection = load_collection(write_gtzan(tmp_path / "gtzan", range(6, 10), repaired=False), dataset="gtzan")
     options = {**OPTIONS, "prototypes_per_class": 1}
     result = fit(collection, autoencoder=tiny_autoencoder, cache=tmp_path / "cache", skip_bad=True, **options)
     assert {split: len(found.true) for split, found in result.evaluations.items()} == {"train": 20, "validation": 10, "test": 9}
-    assert len(result.model.labels) == 10
 
 
-def test_medley_tree_through_the_script_and_its_report(tiny_autoencoder, tmp_path, capsys):
-    root = write_medley(tmp_path / "medley")
+@pytest.mark.parametrize(
+    ("write", "dataset", "name", "tested"),
+    [
+        (lambda root: write_gtzan(root, range(6, 10), repaired=False), "gtzan", "GTZAN (fault-filtered)", 9),
+        (write_medley, "medley-solos-db", "Medley-Solos-DB", 16),
+    ],
+    ids=["gtzan", "medley"],
+)
+def test_a_data_set_s_tree_through_both_scripts(tiny_autoencoder, tmp_path, capsys, write, dataset, name, tested):
+    data = ["--data", str(write(tmp_path / "tree")), "--dataset", dataset, "--cache", str(tmp_path / "cache")]
     tiny_autoencoder.save_pretrained(tmp_path / "ae")
-    data = ["--data", str(root), "--dataset", "medley-solos-db", "--cache", str(tmp_path / "cache")]
-    training = [
-        "--autoencoder",
-        str(tmp_path / "ae"),
-        "--preset",
-        "toy",
-        "--prototypes",
-        "1",
-        "--output",
-        str(tmp_path / "run"),
-    ]
-    finetune.main([*data, *training])
+    run = ["--output", str(tmp_path / "run"), "--preset", "toy", "--prototypes", "1", "--skip-bad"]
+    finetune.main([*data, "--autoencoder", str(tmp_path / "ae"), *run])
     assert json.loads(capsys.readouterr().out)["step"] == 6
     picture, output = tmp_path / "confusion.png", tmp_path / "report.json"
     model = ["--model", str(tmp_path / "run" / "model"), "--seeds", "1", "--round-trips", "2", "--device", "cpu"]
     evaluate.main([*data, *model, "--picture", str(picture), "--output", str(output)])
     report = json.loads(output.read_text())
-    assert (report["data"], report["split"]) == ("Medley-Solos-DB", "test")
+    assert (report["data"], report["split"]) == (name, "test")
     fitted = json.loads((tmp_path / "run" / "report.json").read_text())["evaluations"]["test"]
     assert report["tracks"]["confusion"] == fitted["confusion"]
-    assert np.sum(report["tracks"]["confusion"]) == 16
+    assert np.sum(report["tracks"]["confusion"]) == tested
     prototypes = report["prototypes"]["prototypes"]
     assert [row["label"] for row in prototypes] == report["tracks"]["labels"]
     assert sum(row["usage"] for row in prototypes) == pytest.approx(1)
@@ -123,11 +126,42 @@ def test_a_script_names_what_is_wrong_in_words(tmp_path):
         evaluate.main(["--data", str(tmp_path / "nowhere")])
 
 
+def test_two_processes_under_accelerate_share_the_work_and_end_with_the_weights_of_one(tiny_autoencoder, folder, tmp_path):
+    tiny_autoencoder.save_pretrained(tmp_path / "ae")
+    arguments = ["--data", str(folder), "--autoencoder", str(tmp_path / "ae"), "--preset", "toy", "--prototypes", "2"]
+
+    def ended_with(name: str) -> tuple[torch.Tensor, dict[str, float]]:
+        stored = load_file(tmp_path / name / "model" / "model.safetensors")
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        return torch.cat([stored[key].flatten() for key in sorted(stored)]), report["losses"]
+
+    finetune.main([*arguments, "--output", str(tmp_path / "one"), "--log-with", "tensorboard"])
+    assert list((tmp_path / "one").rglob("events.out.tfevents*"))
+    finetune.main([*arguments, "--output", str(tmp_path / "start"), "--learning-rate", "0"])
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--main_process_port", "0"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(Path(pecmae.__file__).parents[1])}
+    subprocess.run(
+        [*launcher, finetune.__file__, *arguments, "--output", tmp_path / "two"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    (one, losses), (two, losses_of_two), (start, _) = (ended_with(name) for name in ("one", "two", "start"))
+    assert losses_of_two == pytest.approx(losses, rel=1e-4)
+    assert (two - one).abs().max() < 1e-3 * (one - start).abs().max()
+    # No clip was embedded twice, nor all by one process.
+    (cache,) = (tmp_path / "two" / "cache").iterdir()
+    parts = [load_file(path) for path in cache.iterdir()]
+    assert sum(len(part) // 2 for part in parts) == 14
+    assert len(parts) >= 2
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import pecmae.model as module
+import pecmae.model_directory as module
 from pecmae import Autoencoder
 from test_finetuning import OPTIONS
 from pecmae.finetuning import fit

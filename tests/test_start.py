@@ -1,4 +1,4 @@
-"""What classifying costs beside the work: imports, and memory that does not follow the length of the audio."""
+"""What has to be installed, and what classifying costs beside the work: imports, and memory, which no length changes."""
 
 import json
 import os
@@ -25,6 +25,36 @@ for path in sys.argv[2:]:
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 print(json.dumps([peaks, sorted(sys.modules)]))
 """
+
+
+# With neither accelerate nor transformers: which modules can be imported all the same, and what `fit` says.
+WITHOUT_EXTRAS = """
+import importlib, json, pkgutil, sys
+sys.modules["accelerate"] = sys.modules["transformers"] = None
+import pecmae
+failed = []
+for module in pkgutil.iter_modules(pecmae.__path__):
+    try:
+        importlib.import_module(f"pecmae.{module.name}")
+    except ModuleNotFoundError as error:
+        assert error.name.split(".")[0] in ("accelerate", "transformers"), error
+        failed.append(module.name)
+try:
+    pecmae.fit
+except pecmae.PecmaeError as error:
+    print(json.dumps([failed, str(error)]))
+"""
+TRAINING = {
+    *("adversarial", "codec_calibration", "codec_refinement", "codec_training", "feature_cache"),
+    *("finetuning", "fitting", "objectives", "runs", "training"),
+}
+
+
+def test_only_training_needs_the_extra_of_its_name():
+    result = subprocess.run([sys.executable, "-c", WITHOUT_EXTRAS], capture_output=True, text=True, check=True)
+    failed, message = json.loads(result.stdout)
+    assert set(failed) <= TRAINING
+    assert message == "pecmae.fit needs accelerate; install it with pip install 'pecmae[train]'."
 
 
 @pytest.fixture(scope="module")

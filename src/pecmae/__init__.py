@@ -54,7 +54,15 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for."""
     if name not in _MODULES:
         raise AttributeError(f"module 'pecmae' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"pecmae.{_MODULES[name]}"), name)
+    try:
+        module = importlib.import_module(f"pecmae.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "accelerate":
+            raise
+        from pecmae.errors import PecmaeError
+
+        raise PecmaeError(f"pecmae.{name} needs accelerate; install it with pip install 'pecmae[train]'.") from None
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -262,7 +262,8 @@ def prepare_collection(
     usable = report.usable()
     remaining = {label: sum(clip.label == label for clip in usable.splits.get("train", ())) for label in collection.labels}
     if small := {label: count for label, count in remaining.items() if count < minimum_clips}:
-        raise ConfigError(f"{report}\nWithout the bad clips {', '.join(small)} have fewer than {minimum_clips} clips left.")
+        few = f"{', '.join(small)} have fewer than {minimum_clips} clips left"
+        raise ConfigError(f"{report}\nWithout the bad clips {few}; add some, or take the class out.")
     return complete_splits(usable, seed=seed), report
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from huggingface_hub import snapshot_download
 
@@ -120,7 +121,6 @@ def fit(
         Something is wrong with the data (the message is the whole report), or the run in `output` had other settings.
     """
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    main = accelerator.is_main_process
     collection = data if isinstance(data, Collection) else load_collection(data)
     labels = collection.labels
     if len(labels) < 2:
@@ -128,14 +128,12 @@ def fit(
     autoencoder, reference = _frozen(autoencoder, revision, bundle)
     autoencoder = autoencoder.to(accelerator.device).eval()
     folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else default_cache()
-    # The first process checks and embeds; the others find what it stored.
-    with accelerator.main_process_first():
-        collection = prepare_collection(
-            collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=progress and main
-        )[0]
-        embedded, failed = _embed(
-            EmbeddingCache(folder, autoencoder), collection, labels, batch_size, skip_bad, progress and main
-        )
+    shown = progress and accelerator.is_main_process
+    collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
+    embedded, failed = _embed(
+        folder, autoencoder, collection, batch_size=batch_size, skip_bad=skip_bad, progress=shown, accelerator=accelerator
+    )
+    _require_segments(collection.name, embedded["train"], labels, prototypes_per_class)
     config = PrototypeHeadConfig(
         embedding_dim=autoencoder.config.embedding_dim,
         num_classes=len(labels),
@@ -160,7 +158,7 @@ def fit(
     evaluations = {split: evaluate_embedded(model, tracks) for split, tracks in embedded.items()}
     card = _card_facts(collection, evaluations, settings, training, model)
     result = FitResult(model, collection, embedded, evaluations, training, failed, card)
-    if output is not None and main:
+    if output is not None and accelerator.is_main_process:
         _save(result, Path(output), dtype)
     accelerator.wait_for_everyone()
     return result
@@ -190,22 +188,39 @@ def _run_facts(
 
 
 def _embed(
-    cache: EmbeddingCache,
+    folder: Path,
+    autoencoder: Autoencoder,
     collection: Collection,
-    labels: tuple[str, ...],
+    *,
     batch_size: int | None,
     skip_bad: bool,
     progress: bool,
+    accelerator: Accelerator,
 ) -> tuple[dict[str, EmbeddedTracks], dict[str, str]]:
+    """Segments of every split, and what was wrong with files that were left out; each process computes its share."""
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    if accelerator.num_processes > 1:
+        share = collection.clips[accelerator.process_index :: accelerator.num_processes]
+        EmbeddingCache(folder, autoencoder).embed([clip.path for clip in share], **options)
+        accelerator.wait_for_everyone()
+    cache = EmbeddingCache(folder, autoencoder)
     embedded: dict[str, EmbeddedTracks] = {}
     failed: dict[str, str] = {}
     for split in ("train", "validation", "test"):
         if clips := collection.splits.get(split):
-            embedded[split], bad = embed_files(
-                cache, clips, labels, batch_size=batch_size, skip_bad=skip_bad, progress=progress
-            )
+            embedded[split], bad = embed_files(cache, clips, collection.labels, skip_bad=skip_bad, **options)
             failed |= bad
     return embedded, failed
+
+
+def _require_segments(name: str, train: EmbeddedTracks, labels: tuple[str, ...], prototypes_per_class: int) -> None:
+    """Every class needs as many segments as prototypes, which start from them."""
+    for label, count in zip(labels, torch.bincount(train.labels, minlength=len(labels)).tolist(), strict=True):
+        if count < prototypes_per_class:
+            raise ConfigError(
+                f"{name}: {label!r} has {count} segments to train on, fewer than its {prototypes_per_class} prototypes; "
+                "add audio or ask for fewer (prototypes_per_class, --prototypes)."
+            )
 
 
 def pinned_reference(

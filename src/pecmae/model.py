@@ -3,7 +3,6 @@
 Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C · K prototypes.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +17,18 @@ from pecmae.audio import AudioSource
 from pecmae.autoencoder import Autoencoder
 from pecmae.batching import BatchSize
 from pecmae.companion import carry_companion
-from pecmae.configuration import FORMAT_VERSION, AutoencoderReference, ModelConfig
+from pecmae.configuration import AutoencoderReference, ModelConfig
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
 from pecmae.hub import resolve_model
+from pecmae.model_directory import load_autoencoder, read_model, write_model
 from pecmae.outputs import Explanation, Prediction
 from pecmae.precision import pick_device, pick_dtype
 from pecmae.prototypes import PrototypeHead
-from pecmae.storage import read_json_config, save_directory_atomically
-from pecmae.weights import load_into, save_weights
+from pecmae.storage import save_directory_atomically
 
 if TYPE_CHECKING:
     from pecmae.scheduler import VDiffusionScheduler
-
-MODEL_TYPE = "pecmae"
 
 # Sound that would clip is scaled down to this peak.
 PEAK = 0.99
@@ -270,15 +267,12 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             It cannot be found, fetched or read; the message says what to do.
         """
         directory = resolve_model(pretrained_model_name_or_path, **options)
-        path = directory / "config.json"
-        config, digest = _read_config(path)
-        head = PrototypeHead(config.head, mean=config.mean, std=config.std)
-        load_into(head, directory / "model.safetensors", digest)
+        config, head = read_model(directory)
         target = pick_device(device)
         if autoencoder is None:
             # The revision asked for is of this model's repository; the reference has its own.
             options.pop("revision", None)
-            autoencoder = _load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
+            autoencoder = load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
         model._directory = directory
         return model
@@ -304,48 +298,21 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         from pecmae.cards import facts_from_directory, render_card
 
         stored = None if dtype is None else pick_dtype(dtype)
-        reference = self.autoencoder_reference
+        config = ModelConfig(
+            labels=self.labels,
+            head=self.head.config,
+            mean=float(self.head.mean),
+            std=float(self.head.std),
+            autoencoder=self.autoencoder_reference,
+        )
         with save_directory_atomically(save_directory) as folder:
-            digest = save_weights(self.head, folder / "model.safetensors", stored)
-            config = ModelConfig(
-                labels=self.labels,
-                head=self.head.config,
-                mean=float(self.head.mean),
-                std=float(self.head.std),
-                autoencoder=reference,
-            )
-            values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config.to_dict()}
-            values["sha256"] = {"model.safetensors": digest}
-            (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-            self.scheduler.save_pretrained(folder / "scheduler")
-            if reference is None:
-                (folder / "autoencoder").mkdir()
-                self.autoencoder.write(folder / "autoencoder", stored)
+            write_model(folder, config, self.head, self.autoencoder, self.scheduler, stored)
             # It describes these weights and no others.
             if self._directory:
                 carry_companion(self._directory, folder)
             facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
             card = render_card("model", facts_from_directory(folder, **facts))
             (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _load_autoencoder(directory: Path, reference: AutoencoderReference | None, **options: Any) -> Autoencoder:
-    if reference is not None:
-        return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, **options)
-    placing = {name: options[name] for name in ("device", "dtype")}
-    return Autoencoder.from_directory(directory / "autoencoder", **placing)
-
-
-def _read_config(path: Path) -> tuple[ModelConfig, str | None]:
-    """The configuration of a model directory, and the hash of its weights."""
-    values = read_json_config(path, format_version=FORMAT_VERSION)
-    if values.pop("model_type", None) != MODEL_TYPE:
-        raise ConfigError(f"{path}: this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained.")
-    del values["format_version"]
-    if "sha256" not in values:
-        raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
-    hashes = values.pop("sha256")
-    return ModelConfig.from_dict(values, str(path)), hashes.get("model.safetensors")
 
 
 def _generator(seed: int, prototype: int) -> torch.Generator:

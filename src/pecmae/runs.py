@@ -147,7 +147,7 @@ def start_from(module: nn.Module, run: Path) -> dict[str, str]:
                     f"{run}: the run there trained a network of other sizes ({name} differs); use the same preset."
                 )
             parameter.copy_(stored[name])
-            digest.update(stored[name].cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(stored[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return {"start_from": digest.hexdigest()[:16]}
 
 

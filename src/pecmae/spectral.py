@@ -7,10 +7,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.audio_utils import mel_filter_bank
 
 MEL_RESOLUTIONS = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # (n_fft, mel bands)
 MAGNITUDE_FLOOR = 2e-5  # of a full-scale amplitude of 1: -94 dB
+
+
+def mel_bank(n_fft: int, bands: int, sampling_rate: int) -> np.ndarray:
+    """Triangles of height 1, equally wide in HTK's mel from 0 Hz to half the rate [shape=(n_fft // 2 + 1, bands)]."""
+    top = 2595 * np.log10(1 + sampling_rate / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # Hz
+    bins = np.linspace(0, sampling_rate / 2, n_fft // 2 + 1)[:, None]
+    rise, fall = (bins - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - bins) / np.diff(edges)[1:]
+    return np.minimum(rise, fall).clip(0)
 
 
 class SpectralLoss(nn.Module):
@@ -19,7 +27,7 @@ class SpectralLoss(nn.Module):
     def __init__(self, sampling_rate: int) -> None:
         super().__init__()
         for n_fft, bands in MEL_RESOLUTIONS:
-            bank = mel_filter_bank(n_fft // 2 + 1, bands, 0.0, sampling_rate / 2, sampling_rate, norm=None, mel_scale="htk")
+            bank = mel_bank(n_fft, bands, sampling_rate)
             bank = bank / np.maximum(bank.sum(0, keepdims=True), 1e-6)  # a band is a weighted mean of bins
             self.register_buffer(f"bank_{n_fft}", torch.from_numpy(bank).float(), persistent=False)
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
@@ -49,6 +57,19 @@ class SpectralLoss(nn.Module):
             errors.append(((found - wanted).abs().sum((1, 2)) / (wanted.sum((1, 2)) + 1e-3)).mean())
             levels.append(F.l1_loss(_cell_levels(found), _cell_levels(wanted)))
         return torch.stack(log_errors).mean(), torch.stack(errors).mean(), torch.stack(levels).mean()
+
+    def dynamics(self, output: Tensor, target: Tensor) -> Tensor:
+        """How far the loudness of each mel band is distributed otherwise over time than in the target, in nepers.
+
+        Both are (B, samples). The log-amplitudes of a band are compared in order of size (the 1-D Wasserstein distance), so
+        that peaks and the gaps between notes count, but not when they are. The error of each frame is least for the median of
+        what may come, which has neither.
+        """
+        errors = []
+        for n_fft, _ in MEL_RESOLUTIONS:
+            found, wanted = ((self.mel(wav, n_fft) + MAGNITUDE_FLOOR).log().sort(1).values for wav in (output, target))
+            errors.append(F.l1_loss(found, wanted))
+        return torch.stack(errors).mean()
 
 
 def _cell_levels(mel: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ checkpoint with the same batches, masks and noise, and ends with the same weight
 """
 
 import argparse
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,43 +21,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from pecmae.errors import ConfigError
+from pecmae.optimization import TrainingSettings as TrainingSettings
+from pecmae.optimization import make_optimizer, schedule
 from pecmae.runs import Checkpoints, History, MovingAverage
-
-_CHOICES = {
-    "schedule": ("constant", "cosine", "one_cycle"),
-    "optimizer": ("adamw", "adam"),
-    "mixed_precision": ("no", "bf16", "fp16"),
-}
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What decides the weights that a run ends with, and how often it writes."""
-
-    steps: int  # optimizer steps in all; the learning-rate schedule spans them
-    batch_size: int  # examples a step over all processes together
-    learning_rate: float  # the peak
-    schedule: str = "cosine"  # "constant" | "cosine" | "one_cycle"
-    warmup_steps: int = 0  # linear rise from 0, for "constant" and "cosine"
-    final_fraction: float = 0.0  # "cosine" ends at learning_rate × final_fraction
-    optimizer: str = "adamw"  # "adamw": decoupled weight decay | "adam": L2 in the gradient
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    max_grad_norm: float | None = None
-    ema_decay: float | None = None  # None: no moving average of the weights
-    mixed_precision: str = "no"  # "no" | "bf16" | "fp16"
-    seed: int = 0
-    checkpoint_every: int = 500  # steps
-    log_every: int = 20  # steps that one point of history.json averages
-    keep_checkpoints: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every", "log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}.")
 
 
 @dataclass(frozen=True)
@@ -83,39 +48,6 @@ class TrainingResult:
     history: list[dict[str, float]]  # what history.json holds
 
 
-def _one_cycle(step: int, steps: int, low: float, high: float, last: float) -> float:
-    """One value of torch's OneCycleLR (cosine, rise over 30 % of the steps): low → high → last."""
-    peak = 0.3 * steps - 1
-    if step <= peak:
-        start, end, fraction = low, high, step / peak
-    else:
-        start, end, fraction = high, last, (step - peak) / max(1e-9, steps - 1 - peak)
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
-
-
-def schedule(step: int, settings: TrainingSettings) -> tuple[float, float]:
-    """Learning rate and first beta of the optimizer for one step.
-
-    Parameters
-    ----------
-    step : int
-        0-based step.
-    settings : TrainingSettings
-        "one_cycle" is torch's OneCycleLR with its defaults, the cycled momentum (0.85 to 0.95) included.
-    """
-    peak = settings.learning_rate
-    if settings.schedule == "one_cycle":
-        rate = _one_cycle(step, settings.steps, peak / 25, peak, peak / 25e4)
-        return rate, _one_cycle(step, settings.steps, 0.95, 0.85, 0.95)
-    if step < settings.warmup_steps:
-        return peak * (step + 1) / settings.warmup_steps, settings.betas[0]
-    if settings.schedule == "constant":
-        return peak, settings.betas[0]
-    fraction = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    fall = (1 + math.cos(math.pi * fraction)) / 2
-    return peak * (settings.final_fraction + (1 - settings.final_fraction) * fall), settings.betas[0]
-
-
 def step_context(step: int, settings: TrainingSettings, accelerator: Accelerator) -> StepContext:
     """Everything random about one step, from the seed, the step and the process."""
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -131,14 +63,6 @@ def step_context(step: int, settings: TrainingSettings, accelerator: Accelerator
         generator=generator,
         device=accelerator.device,
     )
-
-
-def make_optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam or AdamW over the trainable parameters."""
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    betas, weight_decay = settings.betas, settings.weight_decay
-    return kind(parameters, lr=settings.learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
 
 
 def train(
@@ -190,14 +114,7 @@ def train(
     if settings.batch_size % accelerator.num_processes:
         raise ConfigError(f"batch_size {settings.batch_size} does not divide among {accelerator.num_processes} processes.")
     started = time.monotonic()
-    run = (
-        None
-        if output is None
-        else Checkpoints(Path(output), {"training": asdict(settings), **(description or {})}, settings.keep_checkpoints)
-    )
-    if run is not None and accelerator.is_main_process:
-        run.prepare()
-    accelerator.wait_for_everyone()
+    run = None if output is None else _open_run(Path(output), settings, description or {}, accelerator)
     wrapped, optimizer = accelerator.prepare(objective, make_optimizer(objective, settings))
     ema = MovingAverage(objective, settings.ema_decay) if settings.ema_decay is not None else None
     step, before = run.load(accelerator, ema) if run is not None else (0, 0.0)
@@ -218,18 +135,29 @@ def train(
         late = stop_after is not None and _any_process(accelerator, elapsed > 60 * stop_after)
         if step % settings.log_every == 0 or step == settings.steps:
             losses = history.log(step, rate, before + elapsed)
-            if accelerator.trackers:
-                accelerator.log({**losses, "learning_rate": rate}, step)
+            accelerator.log({**losses, "learning_rate": rate}, step)
             bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()}, refresh=False)
         if run is not None and (step % settings.checkpoint_every == 0 or step == settings.steps or late):
-            run.save(accelerator, step, ema, before + elapsed)
+            # Before the checkpoint: points that lie behind the one a run continues from are dropped, missing ones stay missing.
             if accelerator.is_main_process:
                 history.write()
+            run.save(accelerator, step, ema, before + elapsed)
     bar.close()
     finished = step == settings.steps
     if ema is not None and finished:
         ema.copy_to(objective)
     return TrainingResult(step=step, finished=finished, losses=losses, history=history.points)
+
+
+def _open_run(
+    output: Path, settings: TrainingSettings, description: Mapping[str, Any], accelerator: Accelerator
+) -> Checkpoints:
+    """The folder of the run, prepared by the first process."""
+    run = Checkpoints(output, {"training": asdict(settings), **description}, settings.keep_checkpoints)
+    if accelerator.is_main_process:
+        run.prepare()
+    accelerator.wait_for_everyone()
+    return run
 
 
 def _attention_kernel(device: torch.device) -> AbstractContextManager[None]:

@@ -1,0 +1,68 @@
+"""The directory of a model: configuration, weights of the head, scheduler, and the autoencoder or where it is."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pecmae.autoencoder import Autoencoder
+from pecmae.configuration import FORMAT_VERSION, AutoencoderReference, ModelConfig
+from pecmae.errors import ConfigError
+from pecmae.prototypes import PrototypeHead
+from pecmae.storage import read_json_config
+from pecmae.weights import load_into, save_weights
+
+if TYPE_CHECKING:
+    from pecmae.scheduler import VDiffusionScheduler
+
+MODEL_TYPE = "pecmae"
+
+
+def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
+    """Read the configuration and the head.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        A file is missing, damaged, of another kind or from a newer version.
+    """
+    path = directory / "config.json"
+    values = read_json_config(path, format_version=FORMAT_VERSION)
+    if values.pop("model_type", None) != MODEL_TYPE:
+        raise ConfigError(f"{path}: this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained.")
+    del values["format_version"]
+    if "sha256" not in values:
+        raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
+    hashes = values.pop("sha256")
+    config = ModelConfig.from_dict(values, str(path))
+    head = PrototypeHead(config.head, mean=config.mean, std=config.std)
+    load_into(head, directory / "model.safetensors", hashes.get("model.safetensors"))
+    return config, head
+
+
+def load_autoencoder(directory: Path, reference: AutoencoderReference | None, **options: Any) -> Autoencoder:
+    """The autoencoder that a model refers to, or the one in its directory; options as for `Autoencoder.from_pretrained`."""
+    if reference is not None:
+        return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, **options)
+    placing = {name: options[name] for name in ("device", "dtype")}
+    return Autoencoder.from_directory(directory / "autoencoder", **placing)
+
+
+def write_model(
+    folder: Path,
+    config: ModelConfig,
+    head: PrototypeHead,
+    autoencoder: Autoencoder,
+    scheduler: "VDiffusionScheduler",
+    dtype: torch.dtype | None,
+) -> None:
+    """Fill an empty folder; the autoencoder is written unless the configuration refers to it, weights as `dtype` if given."""
+    digest = save_weights(head, folder / "model.safetensors", dtype)
+    values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config.to_dict()}
+    values["sha256"] = {"model.safetensors": digest}
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    scheduler.save_pretrained(folder / "scheduler")
+    if config.autoencoder is None:
+        (folder / "autoencoder").mkdir()
+        autoencoder.write(folder / "autoencoder", dtype)
