@@ -220,12 +220,7 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if not name:  # to a Path that is the current folder; here it is a variable that nobody set
             raise FileNotFoundError("'' is no path; give a file, a folder or a pattern.")
         path = Path(item)
-        if path.is_dir():
-            matches = _audio_in_folder(path)
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = _audio_by_pattern(str(item))
+        matches = _audio_in_folder(path) if path.is_dir() else [path] if path.exists() else _audio_by_pattern(str(item))
         if not matches and path.is_dir():
             raise FileNotFoundError(f"{name}: the folder holds no audio files (looked for {', '.join(READABLE_EXTENSIONS)}).")
         if not matches:
