@@ -21,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Help in plain text: the frames that rich draws cost as much time again as all the rest of --help.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -136,21 +138,21 @@ def sonify(
     sounds = cli_support.load_model(model, device, dtype)
     names = list(dict.fromkeys(classes or sounds.labels))
     try:
-        count = len(sounds.prototype_indices(names, prototype))
+        chosen = sounds.prototype_indices(names, prototype)
     except ValueError as error:
         cli_support.refuse(str(error))
-    targets = cli_support.sound_files(names, sounds.labels, prototype, count // len(names), output)
+    targets = cli_support.sound_files(names, sounds.labels, prototype, len(chosen) // len(names), output)
     from pecmae.audio import write_audio
 
     written: list[Path] = []
     try:
-        with console.progress_bar("sonifying", len(names)) as advance:
-            for name, paths in zip(names, targets, strict=True):
-                audio = sounds.sonify(name, prototype=prototype, seed=seed, num_inference_steps=steps, guidance_scale=guidance)
-                for path, samples in zip(paths, audio, strict=True):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_audio(path, samples, sounds.sampling_rate)
-                    written.append(path)
+        with console.progress_bar("sonifying", len(chosen)) as advance:
+            pairs = [(index, seed) for index in chosen]
+            audio = sounds.sonify_each(pairs, num_inference_steps=steps, guidance_scale=guidance)
+            for path, samples in zip(targets, audio, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_audio(path, samples, sounds.sampling_rate)
+                written.append(path)
                 advance()
     finally:
         console.deliver("".join(f"{path}\n" for path in written), None)
@@ -233,3 +235,7 @@ def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
         as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
         as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
     return "json" if as_json else "csv" if as_csv else "table"
+
+
+if __name__ == "__main__":
+    main()

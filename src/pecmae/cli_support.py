@@ -177,7 +177,7 @@ def _absolute(path: Path) -> Path:
 
 def sound_files(
     names: Sequence[str], labels: Sequence[str], prototype: int | None, per_class: int, output: Path | None
-) -> list[list[Path]]:
+) -> list[Path]:
     """Return the file of each prototype, class by class; what cannot be written is refused before anything is made."""
     from pecmae.audio import AUDIO_EXTENSIONS, WRITABLE_EXTENSIONS
 
@@ -189,11 +189,11 @@ def sound_files(
             refuse(f"{output}: this is one file for {len(names) * len(numbers)} prototypes; give a folder, or --prototype.")
         if suffix not in WRITABLE_EXTENSIONS:
             refuse(f"{output}: {suffix} cannot be written; use one of {', '.join(WRITABLE_EXTENSIONS)}.")
-        return [[output]]
+        return [output]
     if output is not None and output.exists() and not output.is_dir():
         refuse(f"{output}: this is a file; give a folder or a name that ends in .wav.")
     folder = output or Path()
-    return [[folder / f"{stems[name]}-{number}.wav" for number in numbers] for name in names]
+    return [folder / f"{stems[name]}-{number}.wav" for name in names for number in numbers]
 
 
 def _file_stems(labels: Sequence[str]) -> dict[str, str]:

@@ -161,8 +161,7 @@ def build_gallery(
     source = sounds or PrototypeSounds(model)
     count = model.head.config.num_prototypes
     advance = progress(count * len(seeds) + count)
-    for seed in seeds:
-        source.make(range(count), seed, advance)
+    source.make([(m, seed) for seed in seeds for m in range(count)], advance)
     twins = duplicate_pairs(model.head)
     pure = None if companion is None else purity(torch.from_numpy(companion.nearest_label), model.head.prototype_labels.cpu())
     views: list[PrototypeView] = []

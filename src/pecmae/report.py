@@ -207,7 +207,7 @@ def build_report(
     """
     source = sounds or PrototypeSounds(model)
     wanted = sorted({prototype for track in tracks for prototype in prototypes_to_hear(track, sounds_per_track)})
-    source.make(wanted, seed, progress(len(wanted)))
+    source.make([(prototype, seed) for prototype in wanted], progress(len(wanted)))
     samples = {prototype: source.get(prototype, seed) for prototype in wanted}
     shown = {int(m) for track in tracks for m in track.explanation.winners} | set(wanted)
     return Report(
