@@ -294,6 +294,7 @@ def test_all_classes_are_sonified_by_default(pecmae: Pecmae) -> None:
         (["--class", "jazz", "--prototype", "2"], "each class has 2"),
         (["--class", "jazz", "--output", "all.wav"], "2 prototypes; give a folder"),
         (["--class", "jazz", "--prototype", "0", "--output", "a.m4a"], "cannot be written"),
+        (["--class", "jazz", "--output", f"{__file__}/sounds"], "sounds: this folder cannot be made"),
     ],
 )
 def test_impossible_sounds_are_refused_before_anything_is_made(

@@ -85,6 +85,14 @@ def check_output_file(output: Path) -> None:
         refuse(f"{output}: nothing can be written into {output.parent} ({error.strerror}); choose another folder.")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for what will be written, or refuse it before work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"{folder}: this folder cannot be made ({error.strerror}); choose another for --output.")
+
+
 def check_output_folder(output: Path) -> None:
     """Refuse a file where a folder is wanted."""
     if output.exists() and not output.is_dir():
