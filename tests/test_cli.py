@@ -166,6 +166,13 @@ def test_missing_path_is_named_and_the_others_are_done(pecmae: Pecmae, song: Pat
     assert err.startswith("error: nowhere.wav: no such file")
 
 
+def test_a_path_that_cannot_be_looked_at_is_named_and_the_others_are_done(pecmae: Pecmae, song: Path) -> None:
+    status, out, err = pecmae("classify", "n" * 300, song, "--json")
+    assert status == 1
+    assert ["label" in row for row in json.loads(out)] == [False, True]
+    assert err.startswith(f"error: {'n' * 300}: File name too long.")
+
+
 def test_nothing_to_do_does_not_load_the_model(pecmae: Pecmae) -> None:
     status, _, err = pecmae("classify", "nowhere.wav", "--json", model="./no-such-model")
     assert status == 1
@@ -287,6 +294,7 @@ def test_all_classes_are_sonified_by_default(pecmae: Pecmae) -> None:
         (["--class", "jazz", "--prototype", "2"], "each class has 2"),
         (["--class", "jazz", "--output", "all.wav"], "2 prototypes; give a folder"),
         (["--class", "jazz", "--prototype", "0", "--output", "a.m4a"], "cannot be written"),
+        (["--class", "jazz", "--output", f"{__file__}/sounds"], "sounds: this folder cannot be made"),
     ],
 )
 def test_impossible_sounds_are_refused_before_anything_is_made(

@@ -5,13 +5,15 @@ import pytest
 
 from pecmae import ConfigError
 from pecmae.data import LabelledFile
-from pecmae.evaluation import Evaluation, evaluate_tracks
+from pecmae.embedded_tracks import embed_files
+from pecmae.embedding_cache import EmbeddingCache
+from pecmae.evaluation import Evaluation, evaluate_embedded
 
 
 def evaluation(true: list[int], predicted: list[int], scores: list[float] | None = None) -> Evaluation:
     return Evaluation(
         labels=("a", "b", "c"),
-        paths=tuple(map(str, range(len(true)))),
+        names=tuple(map(str, range(len(true)))),
         true=np.array(true),
         predicted=np.array(predicted),
         scores=np.array(scores or [1.0] * len(true)),
@@ -47,12 +49,15 @@ def test_files_are_classified_and_bad_ones_named(tiny_model, tone, tmp_path):
     soundfile.write(tmp_path / "good.wav", tone, 24_000)
     (tmp_path / "bad.wav").write_text("no audio")
     files = [LabelledFile(tmp_path / name, "jazz") for name in ("good.wav", "bad.wav")]
-    result = evaluate_tracks(tiny_model, files)
-    assert result.paths == (str(tmp_path / "good.wav"),)
-    assert tiny_model.labels[result.predicted[0]] == tiny_model.predict(tmp_path / "good.wav").label
+    cache = EmbeddingCache(tmp_path / "cache", tiny_model.autoencoder)
+    result = evaluate_embedded(tiny_model, *embed_files(cache, files, tiny_model.labels, skip_bad=True))
+    prediction = tiny_model.predict(tmp_path / "good.wav")
+    assert result.names == ("good.wav",)
+    assert tiny_model.labels[result.predicted[0]] == prediction.label
+    assert result.scores[0] == pytest.approx(prediction.score)
     assert "bad.wav" in result.failed[str(tmp_path / "bad.wav")]
     json.dumps(result.to_dict())
-    with pytest.raises(ConfigError, match="'polka' is not a class of this model"):
-        evaluate_tracks(tiny_model, [LabelledFile(tmp_path / "good.wav", "polka")])
+    with pytest.raises(ConfigError, match="Class 'polka' is not among the classes"):
+        embed_files(cache, [LabelledFile(tmp_path / "good.wav", "polka")], tiny_model.labels)
     with pytest.raises(ConfigError, match="None of the 1 files could be read"):
-        evaluate_tracks(tiny_model, files[1:])
+        embed_files(cache, files[1:], tiny_model.labels, skip_bad=True)

@@ -19,7 +19,7 @@ from audio_trees import write_gtzan, write_medley, write_tone
 from pecmae import PECMAE, Autoencoder, ConfigError
 from pecmae.collection import load_collection
 from pecmae.companion import Companion
-from pecmae.evaluation import evaluate_tracks
+from pecmae.evaluation import Evaluation
 from pecmae.finetuning import fit
 from pecmae.fitting import HEAD_SETTINGS
 
@@ -50,7 +50,11 @@ def test_a_folder_becomes_a_model(tiny_autoencoder, folder, tmp_path):
     assert report["step"] == 8
     assert report["evaluations"]["test"]["num_tracks"] == 2
     # What the report says of the cached embeddings is what the saved model says of the files.
-    again = evaluate_tracks(model, result.collection.splits["train"])
+    clips = result.collection.splits["train"]
+    answers = [model.predict(clip.path) for clip in clips]
+    true, predicted = ([model.labels.index(item.label) for item in items] for items in (clips, answers))
+    scores = np.array([answer.score for answer in answers])
+    again = Evaluation(model.labels, (), np.array(true), np.array(predicted), scores, {})
     assert again.confusion.tolist() == report["evaluations"]["train"]["confusion"]
     assert again.calibration_error == pytest.approx(report["evaluations"]["train"]["calibration_error"], abs=1e-5)
     companion = Companion.load(tmp_path / "run" / "model")

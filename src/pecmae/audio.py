@@ -220,12 +220,7 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if not name:  # to a Path that is the current folder; here it is a variable that nobody set
             raise FileNotFoundError("'' is no path; give a file, a folder or a pattern.")
         path = Path(item)
-        if path.is_dir():
-            matches = _audio_in_folder(path)
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = _audio_by_pattern(str(item))
+        matches = _audio_in_folder(path) if path.is_dir() else [path] if path.exists() else _audio_by_pattern(str(item))
         if not matches and path.is_dir():
             raise FileNotFoundError(f"{name}: the folder holds no audio files (looked for {', '.join(READABLE_EXTENSIONS)}).")
         if not matches:
@@ -286,13 +281,16 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{name}: the folder {display_name(path.parent)} does not exist; make it first.")
     array = np.asarray(as_samples(samples), np.float32)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise AudioError(f"{name}: expected finite samples of shape (samples,), got the shape {array.shape}.")
+    if array.ndim != 1 or not len(array):
+        raise AudioError(f"{name}: expected samples of shape (samples,), got the shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise AudioError(f"{name}: the samples are NaN or infinite in places and cannot be written; repair them.")
     if (peak := float(np.abs(array).max())) > 1:
         raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
     kind, subtype = _WRITABLE[path.suffix.lower()]
     try:
-        with written_whole(path) as temporary:
-            soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
+        # Opened here, so that a folder that cannot be written to is an error of the system's, which says so.
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            soundfile.write(file, array, sampling_rate, format=kind, subtype=subtype)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error

@@ -33,6 +33,7 @@ _MP3_SLACK_SECONDS = 0.15  # encoder delay and padding: not all count them
 _MP3_READ_AHEAD = 4096  # bytes that a decoder may have left unread before the end
 _COUNTED_MP3 = r"bitrate mode\s*: (variable|average)"  # libsndfile only knows that from the header that holds the count
 _STRETCH = 64
+_OGG_HEADER, _LARGEST_OGG_PAGE = 27, 65_307  # bytes; of a page: header, up to 255 lengths, as many times 255 bytes
 _WIDE_FORMATS = ("RF64", "W64")  # sizes of 64 bits: none of them stands for "unknown"
 
 # The line of libsndfile's log that gives the size of the samples, by format; the container's size stands in for it.
@@ -159,11 +160,8 @@ class AudioFile:
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the samples (n, channels), float32, up to the end or to the first place that cannot be decoded."""
         read, failed = 0, False
-        # Only a reader that asks for more than there is learns that an Ogg file ends without its mark; others must not ask,
-        # or FLAC takes a tag at the end for damage.
-        extra = 1 if self._file.format == "OGG" else 0
         while (rest := self._file.frames - read) > 0:
-            wanted = min(_BLOCK_FRAMES, rest) + extra
+            wanted = min(_BLOCK_FRAMES, rest)
             # soundfile forgets how much was read when the decoder fails; NaN marks what was not.
             block = np.full((wanted, self._file.channels), np.nan, np.float32)
             try:
@@ -213,9 +211,22 @@ class AudioFile:
         elif self._stretched is not None:
             # The last, incomplete frame of a recorded stream is no damage; an error far from the end is.
             failed = failed and self._stretched.remaining() > _MP3_READ_AHEAD
-        if failed or "without an End-Of-Stream flag" in self._file.extra_info:
+        if failed or (self._file.format == "OGG" and not _has_last_ogg_page(self._path)):
             return f"is cut off or damaged: only the first {read / rate:.2f} s could be read"
         return None
+
+
+def _has_last_ogg_page(path: Path) -> bool:
+    """Whether an Ogg file ends with a whole page that is marked as the last; libsndfile overlooks the mark of short files."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LARGEST_OGG_PAGE))
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < _OGG_HEADER:
+        return False
+    flags, segments = page[5], page[26]
+    body = sum(page[_OGG_HEADER : _OGG_HEADER + segments])
+    return bool(flags & 4) and len(page) >= _OGG_HEADER + segments + body
 
 
 def _system_path(path: Path) -> str | bytes:

@@ -142,6 +142,8 @@ def sonify(
     except ValueError as error:
         cli_support.refuse(str(error))
     targets = cli_support.sound_files(names, sounds.labels, prototype, len(chosen) // len(names), output)
+    cli_support.make_folder(targets[0].parent)
+    cli_support.check_output_file(targets[0])
     from pecmae.audio import write_audio
 
     written: list[Path] = []
@@ -150,7 +152,6 @@ def sonify(
             pairs = [(index, seed) for index in chosen]
             audio = sounds.sonify_each(pairs, num_inference_steps=steps, guidance_scale=guidance)
             for path, samples in zip(targets, audio, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
                 write_audio(path, samples, sounds.sampling_rate)
                 written.append(path)
                 advance()
@@ -185,7 +186,7 @@ def embed(
     files, rows = cli_support.find(paths)
     interrupted = False
     if files:
-        output.mkdir(parents=True, exist_ok=True)
+        cli_support.make_folder(output)
         autoencoder = cli_support.load_autoencoder(model, device, dtype)
         targets = cli_support.mirrored(files, paths, output)
 

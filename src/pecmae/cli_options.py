@@ -17,7 +17,7 @@ Model = Annotated[
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an existing one is replaced.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")]
 Guidance = Annotated[
-    float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
+    float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and faster (default: the model's)")
 ]
 Seed = Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")]
 Cache = Annotated[

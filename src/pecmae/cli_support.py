@@ -26,7 +26,7 @@ def refuse(text: str) -> NoReturn:
 
 
 def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Return the files of all paths, and a row for each path that matches nothing."""
+    """Return the files of all paths, and a row for each path that matches nothing or cannot be looked at."""
     from pecmae.audio import find_audio_files
 
     found: list[Path] = []
@@ -34,7 +34,7 @@ def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
     for path in paths:
         try:
             found += find_audio_files([path])
-        except FileNotFoundError as error:
+        except OSError as error:  # also a name that is too long, or a folder that may not be read
             missing.append(_failure(path, error))
     return (find_audio_files(found) if found else []), missing
 
@@ -83,6 +83,14 @@ def check_output_file(output: Path) -> None:
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
         refuse(f"{output}: nothing can be written into {output.parent} ({error.strerror}); choose another folder.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for what will be written, or refuse it before work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"{folder}: this folder cannot be made ({error.strerror}); choose another for --output.")
 
 
 def check_output_folder(output: Path) -> None:

@@ -4,7 +4,7 @@ Shapes: N tracks, C classes.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,7 @@ import numpy as np
 import torch
 
 from pecmae.cards import Measurement
-from pecmae.data import LabelledFile
 from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.embedding import embed_tracks
-from pecmae.errors import ConfigError
 from pecmae.model import PECMAE
 
 CALIBRATION_BINS = 10
@@ -28,7 +25,8 @@ class Evaluation:
     """What a model answered for labelled tracks."""
 
     labels: tuple[str, ...]
-    paths: tuple[str, ...]
+    # Of the tracks, for people.
+    names: tuple[str, ...]
     # Indices into labels [shape=(N,)].
     true: np.ndarray
     predicted: np.ndarray
@@ -106,39 +104,9 @@ class Evaluation:
         }
 
 
-def evaluate_tracks(model: PECMAE, files: Iterable[LabelledFile], *, batch_size: int | None = None) -> Evaluation:
-    """Classify labelled files by their averaged logits.
-
-    Raises
-    ------
-    ConfigError
-        A file's label is not one of the model's, or no file could be read.
-    """
-    files = list(files)
-    for file in files:
-        if file.label not in model.labels:
-            raise ConfigError(f"{file.path}: {file.label!r} is not a class of this model; it knows {', '.join(model.labels)}.")
-    paths, true, predictions, failed = [], [], [], {}
-    results = embed_tracks(model.autoencoder, [file.path for file in files], batch_size=batch_size)
-    for file, result in zip(files, results, strict=True):
-        if isinstance(result, Exception):
-            failed[str(file.path)] = str(result)
-            continue
-        paths.append(str(file.path))
-        true.append(model.labels.index(file.label))
-        predictions.append(model.classify(result.z))
-    if not paths:
-        raise ConfigError(
-            f"None of the {len(failed)} files could be read; the first: {next(iter(failed.values()), 'no files')}"
-        )
-    predicted = np.array([model.labels.index(prediction.label) for prediction in predictions])
-    scores = np.array([prediction.score for prediction in predictions])
-    return Evaluation(model.labels, tuple(paths), np.array(true), predicted, scores, failed)
-
-
 @torch.no_grad()
 def evaluate_embedded(model: PECMAE, tracks: EmbeddedTracks, failed: Mapping[str, str] | None = None) -> Evaluation:
-    """`evaluate_tracks` for tracks that are embedded already; `failed` are those that could not be."""
+    """Classify embedded tracks by their averaged logits; `failed` (path → why) are those that could not be embedded."""
     logits = tracks.average(model.head(tracks.z.to(model.head.prototypes.device)).cpu())  # (tracks, C)
     scores, predicted = model.head.scores(logits).max(1)
     names = tracks.names or tuple(map(str, range(len(logits))))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pecmae.autoencoder import Autoencoder
 from pecmae.encodecmae import MaskedTokenModel, draw_span_mask, masked_token_loss
-from pecmae.scheduler import VDiffusionScheduler
+from pecmae.solver import VDiffusionSolver
 from pecmae.training import StepContext
 
 SPAN_SECONDS = 0.2  # 15 frames of the published 75 Hz
@@ -61,7 +61,7 @@ class DiffusionObjective(nn.Module):
     def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder.requires_grad_(True)
-        self.scheduler = VDiffusionScheduler()
+        self.solver = VDiffusionSolver()
         for frozen in (autoencoder.codec_encoder, autoencoder.codec_decoder, autoencoder.encodecmae):
             frozen.requires_grad_(False)
 
@@ -74,8 +74,8 @@ class DiffusionObjective(nn.Module):
         z = z.masked_fill(dropped, 0.0)
         sigma = torch.rand(count, generator=generator, device=device)
         noise = torch.randn(features.shape, generator=generator, device=device)
-        noisy = self.scheduler.add_noise(features, noise, sigma)
-        v = self.scheduler.get_velocity(features, noise, sigma)
+        noisy = self.solver.add_noise(features, noise, sigma)
+        v = self.solver.get_velocity(features, noise, sigma)
         error = (self.autoencoder.denoise(noisy, sigma, z, padding_mask).float() - v).square().mean(-1)  # (B, T)
         if padding_mask is None:
             return {"loss": error.mean()}
