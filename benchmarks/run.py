@@ -10,7 +10,6 @@ reference schedule's.
 import argparse
 import os
 import platform
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from measurements.profiling import profiles
 from measurements.scaling import batch_rows, duration_rows, prototype_rows, thread_rows
 from measurements.sonification import sonification_rows
 from measurements.subjects import Subjects, check_against_reference, rounding
-from measurements.table import Row, page, put_into_readme, render, write_json
+from measurements.table import Row, command_line, page, put_into_readme, render, write_json
 from measurements.training import Sizes, check_training, training_rows
 from pecmae import AutoencoderConfig
 
@@ -155,13 +154,10 @@ def main() -> None:
             print(f"measuring {name} …", file=sys.stderr, flush=True)
             rows += GROUPS[name](run)
     print(render(rows))
-    options = ["--quick"] if args.quick else []
-    options += ["--only", *args.only] if args.only != list(GROUPS) else []
-    command = shlex.join(["python", "benchmarks/run.py", *options])
     if args.output:
-        write_json(args.output, rows, facts, checks, command)
+        write_json(args.output, rows, facts, checks, command_line())
     if args.markdown:
-        args.markdown.write_text(page(rows, facts, checks, command), encoding="utf-8")
+        args.markdown.write_text(page(rows, facts, checks, command_line()), encoding="utf-8")
     if args.readme:
         put_into_readme(args.readme, rows)
 

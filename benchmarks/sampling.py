@@ -1,6 +1,6 @@
 """How many steps a prototype needs to sound as it would with endlessly many.
 
-    python benchmarks/sampling.py [--output docs] [--prototypes 20] [--guided 0.1 0.9] [--quick]
+    python benchmarks/sampling.py [--output docs] [--prototypes 20] [--guidance-stop 0.5] [--quick]
 
 Decodes prototypes with every sampler and number of steps and measures the distance to the trajectory of 1 000 DDIM steps from
 the same noise. Writes the curve (sampling.png), the table (sampling.md) and all figures (sampling.json), and prints the fewest
@@ -9,7 +9,6 @@ steps of each sampler that are no worse than the 40 DDIM steps of the reference 
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -18,10 +17,11 @@ import torch
 from measurements.fidelity import Sampler, measure
 from measurements.fidelity_report import verdicts, write
 from measurements.subjects import load_subject
+from measurements.table import command_line
 from pecmae.hub import resolve_model
-from pecmae.scheduler import ALGORITHM_TYPES
+from pecmae.solver import ALGORITHM_TYPES
 
-STEPS = (2, 4, 6, 8, 9, 10, 15, 20, 30, 40, 100)
+STEPS = (2, 4, 6, 7, 8, 9, 10, 15, 20, 30, 40, 100)
 QUICK_STEPS = (4, 8, 16)
 
 
@@ -31,8 +31,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", metavar="M", help="directory or Hub id (default: the embedded pecmae-mini)")
     parser.add_argument("--prototypes", type=int, default=20, metavar="N", help="how many are decoded (default: 20)")
     parser.add_argument(
-        "--guided", type=float, nargs=2, action="append", default=[], metavar=("LOW", "HIGH"),
-        help="measure guidance between these sigmas only, too; may be repeated",
+        "--guidance-stop", type=float, action="append", default=[], metavar="SHARE",
+        help="measure the unconditional branch in this share of the steps only, too; may be repeated",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="3 prototypes, few steps, 100 steps count as converged")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch (default: one a core)")
@@ -46,11 +46,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     subject = load_subject(args.model or "pecmae-mini", resolve_model(args.model))
     count, converged = (3, 100) if args.quick else (args.prototypes, 1000)
-    default = subject.models["float32"].scheduler.config.algorithm_type
+    default = subject.models["float32"].solver.algorithm_type
     samplers = [Sampler(algorithm) for algorithm in ALGORITHM_TYPES]
     if subject.fastest != "float32":
         samplers.append(Sampler(default, precision=subject.fastest))
-    samplers += [Sampler(default, guided=(low, high)) for low, high in args.guided]
+    shares = [subject.config.guidance_stop, *args.guidance_stop]
+    samplers += [Sampler(default, guidance_stop=share, precision=subject.fastest) for share in shares]
     points = measure(
         subject.models, subject.reference, samplers, QUICK_STEPS if args.quick else STEPS,
         count=count, converged_steps=converged, progress=lambda text: print(text, "…", file=sys.stderr, flush=True),
@@ -63,10 +64,7 @@ def main() -> None:
         "threads": args.threads,
         "torch": torch.__version__,
     }
-    options = [word for low, high in args.guided for word in ("--guided", f"{low:g}", f"{high:g}")]
-    options += ["--model", args.model] if args.model else []
-    options += ["--quick"] if args.quick else [] if count == 20 else ["--prototypes", str(count)]
-    write(points, facts, shlex.join(["python", "benchmarks/sampling.py", *options]), args.output)
+    write(points, facts, command_line(), args.output)
     print("\n".join(verdicts(points)))
 
 

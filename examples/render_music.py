@@ -6,7 +6,12 @@ test share no composition; ``other`` is a second test set, meant for another sou
 
     python examples/render_music.py --output DIR --split other --soundfont /usr/share/sounds/sf2/TimGM6mb.sf2
 
-It needs the ``fluidsynth`` program and a General MIDI sound font (Debian: fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont).
+Clips that exist are kept, so asking for more clips with another font adds some in that font (75 a class here):
+
+    python examples/render_music.py --output DIR --split train --clips-per-class 225 --soundfont FONT.sf2
+
+It needs the ``fluidsynth`` program and a General MIDI sound font (Debian: fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont;
+musescore-general-soundfont-lossless and csound-soundfont are two more).
 """
 
 from __future__ import annotations

@@ -422,6 +422,12 @@ def test_what_matches_nothing_is_an_error(library: Path, missing: str) -> None:
         find_audio_files([str(library / "b.wav"), str(library / missing)])
 
 
+def test_an_empty_path_is_not_the_current_folder(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(library)
+    with pytest.raises(FileNotFoundError, match="is no path"):
+        find_audio_files([""])
+
+
 def test_folder_without_audio_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no music")
     with pytest.raises(FileNotFoundError, match="holds no audio files"):

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from pecmae import Autoencoder, AutoencoderConfig, CheckpointError, ConfigError
+from pecmae import Autoencoder, AutoencoderConfig, CheckpointError, ConfigError, VDiffusionScheduler
 from pecmae.configuration import config_from_dict, config_to_dict
 from pecmae.encodecmae import MaskedTokenModel, draw_span_mask, masked_token_loss
 from pecmae.transformer import Transformer
@@ -14,13 +14,15 @@ def wav() -> torch.Tensor:
     return 0.1 * torch.randn(3, 9600, generator=torch.Generator().manual_seed(0))
 
 
-def test_shapes(tiny_autoencoder, wav):
+def test_the_steps_between_make_the_whole(tiny_autoencoder, wav):
     features = tiny_autoencoder.extract_features(wav)
     assert features.shape == (3, 30, 8)
-    assert tiny_autoencoder.encode_frames(features).shape == (3, 30, 16)
-    z = tiny_autoencoder.encode(wav)
-    assert z.shape == (3, 16)
-    assert tiny_autoencoder.decode(z, num_inference_steps=2).shape == (3, 9600)
+    z = tiny_autoencoder.summarize(tiny_autoencoder.encode_frames(features))
+    torch.testing.assert_close(z, tiny_autoencoder.encode(wav))
+    options = {"num_inference_steps": 2, "latents": tiny_autoencoder.draw_latents(3, torch.Generator().manual_seed(0))}
+    sound = tiny_autoencoder.features_to_wav(tiny_autoencoder.generate(z, **options))
+    assert sound.shape == (3, 9600)
+    torch.testing.assert_close(tiny_autoencoder.decode(z, **options), sound)
 
 
 def test_padding_does_not_change_z(tiny_autoencoder, wav):
@@ -62,6 +64,51 @@ def test_guidance_scale_one_is_the_conditional_branch(tiny_autoencoder):
         expected = -tiny_autoencoder.denoise(x, torch.ones(2), z)
     found = tiny_autoencoder.generate(z, num_inference_steps=1, guidance_scale=1.0, latents=x)
     torch.testing.assert_close(found, expected)
+
+
+def rows_of_each_pass(autoencoder, **options) -> list[int]:
+    rows: list[int] = []
+    handle = autoencoder.denoiser.register_forward_pre_hook(lambda module, arguments: rows.append(len(arguments[0])))
+    try:
+        autoencoder.generate(torch.ones(3, 16), latents=torch.zeros(3, 30, 8), **options)
+    finally:
+        handle.remove()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"num_inference_steps": 5, "guidance_stop": 0.4}, [6, 6, 3, 3, 3]),
+        ({"num_inference_steps": 10}, [6] * 7 + [3] * 3),
+        ({}, [6, 6, 6, 3]),
+        ({"guidance_stop": 1.0}, [6] * 4),
+        ({"guidance_stop": 0.01}, [6, 3, 3, 3]),
+        ({"guidance_stop": 0.5, "guidance_scale": 1.0}, [3] * 4),
+    ],
+)
+def test_no_unconditional_pass_runs_where_nothing_is_guided(tiny_autoencoder, options, expected):
+    assert rows_of_each_pass(tiny_autoencoder, **options) == expected
+
+
+def test_guidance_that_stops_is_guidance_and_then_none(tiny_autoencoder):
+    generator = torch.Generator().manual_seed(7)
+    z, x = torch.randn(1, 16, generator=generator), tiny_autoencoder.draw_latents(1, generator)
+    found = tiny_autoencoder.generate(
+        z, num_inference_steps=2, guidance_scale=3.0, guidance_stop=0.5, latents=x, scheduler=VDiffusionScheduler("ddim")
+    )
+    scheduler = VDiffusionScheduler("ddim")
+    scheduler.set_timesteps(2)
+    for sigma, scale in zip(scheduler.timesteps, (3.0, 1.0), strict=True):
+        conditional, unconditional = (tiny_autoencoder.denoise(x, sigma[None], c) for c in (z, torch.zeros_like(z)))
+        x = scheduler.step(unconditional + scale * (conditional - unconditional), sigma, x).prev_sample
+    torch.testing.assert_close(found, x, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stop", [0.0, -0.5, 1.01])
+def test_guidance_stops_after_a_share_of_the_steps(tiny_autoencoder, stop):
+    with pytest.raises(ValueError, match="must be above 0 and at most 1"):
+        tiny_autoencoder.generate(torch.ones(1, 16), guidance_stop=stop)
 
 
 def test_latents_generated_together_equal_those_generated_alone(tiny_autoencoder):

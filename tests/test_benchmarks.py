@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import run
 import whole_path
 from audio_trees import write_tone
 from conftest import TINY
@@ -22,10 +23,10 @@ from measurements.subjects import Subject, check_against_reference, compared, lo
 from measurements.table import Row, put_into_readme, render, write_json
 from measurements.timing import interleaved
 from measurements.training import Sizes, check_training, training_rows
-from pecmae import AutoencoderConfig, VDiffusionScheduler
+from pecmae import AutoencoderConfig, PrototypeHeadConfig, VDiffusionScheduler
 from pecmae.audio import audio_duration
 
-SIZES = Sizes(classes=3, per_class=2, dim=16, hidden=32, count=60, batch=20)
+SIZES = Sizes(PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32), count=60, batch=20)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +109,8 @@ def test_every_speed_stands_beside_the_reference_and_the_limit(subject):
     one, three = rows[-2:]
     assert three.reference == pytest.approx(3 * one.reference)
     assert three.limit == pytest.approx(3 * one.limit)
-    # Four steps with and without condition.
-    assert denoiser_rows(subject, "float32") == 2 * TINY.num_inference_steps
+    # Four steps with condition, three of them without it, too.
+    assert denoiser_rows(subject, "float32") == 7
 
 
 def test_more_and_less_are_read_the_right_way_round():
@@ -155,13 +156,17 @@ def test_sampling_is_what_generate_does(subject):
     z, latents = spread(model, 3)
     for algorithm in ("ddim", "dpmsolver++"):
         expected = model.autoencoder.generate(
-            z, num_inference_steps=5, guidance_scale=2.0, latents=latents, scheduler=VDiffusionScheduler(algorithm)
+            z,
+            num_inference_steps=5,
+            guidance_scale=2.0,
+            guidance_stop=1.0,
+            latents=latents,
+            scheduler=VDiffusionScheduler(algorithm),
         )
         found, passes = sample(model.autoencoder, z, latents, Sampler(algorithm), 5, 2.0)
         assert torch.allclose(found, expected, atol=1e-6)
         assert passes == 10
-    # Sigmas 1, 0.8, 0.6, 0.4, 0.2: guidance in two of them.
-    assert sample(model.autoencoder, z, latents, Sampler("ddim", (0.3, 0.7)), 5, 2.0)[1] == 7
+    assert sample(model.autoencoder, z, latents, Sampler("ddim", guidance_stop=0.4), 5, 2.0)[1] == 7
     assert sample(model.autoencoder, z, latents, Sampler("ddim"), 5, 1.0)[1] == 5
 
 
@@ -206,14 +211,14 @@ def test_fewest_steps_that_are_no_worse(curve, expected):
 
 
 def test_curve_is_measured_and_drawn(subject, tmp_path):
-    samplers = [Sampler("ddim"), Sampler("dpmsolver++", guided=(0.2, 0.8))]
+    samplers = [Sampler("ddim"), Sampler("dpmsolver++", guidance_stop=0.5)]
     points = measure({"float32": subject.models["float32"]}, subject.reference, samplers, (2, 6), count=2, converged_steps=50)
     assert [(point.sampler, point.steps, point.passes) for point in points] == [
         ("reference schedule", 40, 80),
         ("ddim", 2, 4),
         ("ddim", 6, 12),
-        ("dpmsolver++, guided for sigma in 0.2 … 0.8", 2, 3),
-        ("dpmsolver++, guided for sigma in 0.2 … 0.8", 6, 9),
+        ("dpmsolver++, guidance_stop 0.5", 2, 3),
+        ("dpmsolver++, guidance_stop 0.5", 6, 9),
     ]
     assert points[0].time == 1
     assert points[0].feature_distance < points[2].feature_distance < points[1].feature_distance
@@ -223,6 +228,18 @@ def test_curve_is_measured_and_drawn(subject, tmp_path):
     assert json.loads((tmp_path / "sampling.json").read_text())["points"][1]["steps"] == 2
     page = (tmp_path / "sampling.md").read_text()
     assert all(f"- {sentence}\n" in page for sentence in verdicts(points))
+
+
+def test_the_page_names_the_command_that_made_it(tmp_path, monkeypatch):
+    page, figures = tmp_path / "performance.md", tmp_path / "figures.json"
+    options = ["--quick", "--threads", str(torch.get_num_threads()), "--only", "startup", "--markdown", str(page)]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/run.py", *options, "--output", str(figures)])
+    monkeypatch.setitem(run.GROUPS, "startup", lambda run: [Row(group="g", what="w", unit="s", ours=1)])
+    monkeypatch.setattr(run, "machine", dict)
+    run.main()
+    command = f"python benchmarks/run.py {' '.join(options)} --output {figures}"
+    assert f"Made by `{command}`." in page.read_text()
+    assert json.loads(figures.read_text())["command"] == command
 
 
 def write_text(path: Path, text: str) -> Path:

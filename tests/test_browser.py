@@ -123,6 +123,27 @@ def furthest(browser) -> float:
     return float(browser.execute_script("return window.furthest"))
 
 
+@pytest.fixture(params=["report", "gallery"])
+def page(request):
+    return request.getfixturevalue(request.param)
+
+
+class TestBothPages:
+    def test_everything_that_can_be_pressed_has_a_name(self, page):
+        for element in page.find_elements(By.CSS_SELECTOR, "button, select, a, summary"):
+            assert element.accessible_name
+
+    @pytest.mark.parametrize("width", [320, 390, 1280])
+    def test_it_fits_any_width(self, page, width):
+        page.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+        )
+        try:
+            assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        finally:
+            page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 class TestReport:
     def test_it_is_usable_within_a_second(self, report):
         # The best of a few: the machine may be busy with something else.
@@ -179,10 +200,6 @@ class TestReport:
     def test_one_segment_is_in_the_tab_order(self, report):
         assert len(report.find_elements(By.CSS_SELECTOR, ".cell[tabindex='0']")) == 1
 
-    def test_everything_that_can_be_pressed_has_a_name(self, report):
-        for button in report.find_elements(By.CSS_SELECTOR, "button, select"):
-            assert button.accessible_name
-
     def test_silence_and_padding_are_named(self, report):
         names = [cell.accessible_name for cell in report.find_elements(By.CSS_SELECTOR, ".cell")]
         assert "silent, no evidence" in names[1]
@@ -234,16 +251,6 @@ class TestReport:
         report.find_elements(By.CSS_SELECTOR, "[data-track]")[1].click()
         assert report.find_element(By.TAG_NAME, "h1").text == "second.wav"
 
-    @pytest.mark.parametrize("width", [320, 390, 1280])
-    def test_it_fits_any_width(self, report, width):
-        report.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-        )
-        try:
-            assert report.execute_script("return document.documentElement.scrollWidth") <= width
-        finally:
-            report.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
     def test_dark_and_light_differ(self, report):
         colours = set()
         for scheme in ("dark", "light"):
@@ -275,17 +282,3 @@ class TestGallery:
             assert card.find_element(By.CSS_SELECTOR, "[data-field=survived]").text == f"{view['survived']} of 2"
             assert card.find_element(By.CSS_SELECTOR, "[data-field=wins]").text.startswith(f"{view['wins']} ")
         assert gallery.find_element(By.ID, "survival").text == f"{100 * page['survival']:.0f} %"
-
-    def test_everything_that_can_be_pressed_has_a_name(self, gallery):
-        for element in gallery.find_elements(By.CSS_SELECTOR, "button, a, summary"):
-            assert element.accessible_name
-
-    @pytest.mark.parametrize("width", [320, 390, 1280])
-    def test_it_fits_any_width(self, gallery, width):
-        gallery.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-        )
-        try:
-            assert gallery.execute_script("return document.documentElement.scrollWidth") <= width
-        finally:
-            gallery.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

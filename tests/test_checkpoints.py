@@ -77,6 +77,13 @@ def test_a_configuration_of_another_model_is_noticed(tmp_path):
         convert_autoencoder_files(weights, config, codec)
 
 
+def test_a_duration_that_is_no_number_is_named(tmp_path):
+    weights, config, codec = write_published(tmp_path)
+    config.write_text("MAX_AUDIO_DURATION = 'four'\n")
+    with pytest.raises(CheckpointError, match=r"config\.gin: MAX_AUDIO_DURATION = 'four' is no number"):
+        convert_autoencoder_files(weights, config, codec)
+
+
 def test_gin_files(tmp_path):
     path = tmp_path / "config.gin"
     path.write_text("import x\nA = 3\n  B='base'  \nC = @reference\nscope/name.D = 1\n# E = 5\n")
@@ -105,6 +112,17 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     (tmp_path / "weights.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="not a PyTorch file"):
         read_pickled_tensors(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": {"name": 1}}])
+def test_a_pickle_of_something_else_is_named(tmp_path, content):
+    weights, config, codec = write_published(tmp_path)
+    for path, what in ((weights, "autoencoder"), (codec, "codec")):
+        original = path.read_bytes()
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=f"{what} checkpoint: the file holds something else than tensors by name"):
+            convert_autoencoder_files(weights, config, codec)
+        path.write_bytes(original)
 
 
 def test_prototype_heads_are_converted_strictly():

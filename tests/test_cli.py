@@ -18,6 +18,7 @@ from safetensors import safe_open
 from pecmae import PECMAE, Autoencoder, __version__
 from pecmae.cli import main
 from pecmae.cli_support import mirrored, sound_files
+from pecmae.console import deliver
 from published import write_published
 
 RATE = 24_000
@@ -71,7 +72,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     heavy = "{'torch', 'numpy', 'transformers', 'diffusers', 'huggingface_hub', 'soundfile', 'sklearn'}"
     report = f"atexit.register(lambda: print('imported:', *({heavy} & set(sys.modules))))"
     result = python(f"import atexit, sys; from pecmae.cli import main; {report}; main()", *arguments)
-    assert "Usage: pecmae" in result.stdout or f"pecmae {__version__}" in result.stdout
+    shown = result.stdout if arguments else result.stderr  # no command at all is wrong usage
+    assert "Usage: pecmae" in shown or f"pecmae {__version__}" in shown
     assert result.stdout.splitlines()[-1] == "imported:"
 
 
@@ -88,6 +90,10 @@ def test_version(pecmae: Pecmae) -> None:
         ["classify", "a.wav", "--json", "--csv"],
         ["classify", "a.wav", "--output", "no/such/folder/a.json"],
         ["classify", "a.wav", "--output", "."],
+        pytest.param(
+            ["classify", "a.wav", "--output", "/proc/a.json"],
+            marks=pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that refuses files to everybody"),
+        ),
         ["classify", "a.wav", "--batch-size", "many"],
         ["sonify", "--steps", "0"],
         ["sonify", "--seed", "-1"],
@@ -190,6 +196,16 @@ def test_output_gets_the_data_and_standard_output_nothing(pecmae: Pecmae, song: 
     assert {path.name for path in tmp_path.iterdir()} == {"song.wav", name}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="named pipes")
+def test_output_that_is_a_pipe_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    deliver("text", tmp_path / "pipe")
+    assert os.read(reader, 9) == b"text"
+    assert (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
 @pytest.mark.parametrize(
     ("option", "words"), [(["--device", "abacus"], "choose cpu"), (["--dtype", "int8"], "choose one of float32")]
 )
@@ -285,7 +301,7 @@ def test_impossible_sounds_are_refused_before_anything_is_made(
 
 def test_classes_with_odd_names_get_files_of_their_own() -> None:
     names = ["R&B", "R+B", "r b", "../x", "", "tenor saxophone"]
-    files = [path.name for (path,) in sound_files(names, names, 0, 1, Path("out"))]
+    files = [path.name for path in sound_files(names, names, 0, 1, Path("out"))]
     assert files == ["R_B-0.wav", "R+B-0.wav", "r_b_2-0.wav", "x-0.wav", "class_4-0.wav", "tenor_saxophone-0.wav"]
 
 

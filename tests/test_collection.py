@@ -185,6 +185,11 @@ def test_given_splits_stay():
     assert complete_splits(whole).splits == whole.splits
 
 
+def test_further_splits_follow_in_the_same_order_every_time():
+    given = Collection("mine", {name: tuple(clips("a", 4)) for name in ("zoo", "old", "train", "new")})
+    assert list(complete_splits(given).splits) == ["train", "validation", "test", "new", "old", "zoo"]
+
+
 def test_one_group_cannot_be_divided():
     with pytest.raises(ConfigError, match="all clips of 'a' are of one group"):
         complete_splits(Collection("mine", {"train": tuple(clips("a", 4, per_group=4))}))

@@ -69,7 +69,7 @@ def test_a_second_run_finds_what_the_first_one_made(evidence, arguments, monkeyp
     def forbidden(*args, **options):
         raise AssertionError("made again")
 
-    monkeypatch.setattr("pecmae.model.PECMAE.sonify", forbidden)
+    monkeypatch.setattr("pecmae.model.PECMAE.sonify_each", forbidden)
     monkeypatch.setattr("pecmae.embedding_cache.embed_tracks", lambda *args, **options: iter(()))
     monkeypatch.setattr("pecmae.listening.LogMelStatistics.__call__", LazyStatistics(forbidden))
     mini_evidence.main(arguments)

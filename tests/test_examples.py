@@ -1,5 +1,6 @@
 """The training scripts, one after the other at toy size: whole, and stopped and continued, they end with the same weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import EncodecModel
 
+import collect_curves
 import finetune
 import pretrain_encodecmae
 import train_autoencoder
@@ -107,6 +109,29 @@ def test_the_last_stage_s_model_classifies_and_sounds(runs: dict[str, tuple[Path
     assert model.labels == ("high", "low")
     assert model.predict(music / "validation" / "low" / "0.wav").label in model.labels
     assert model.sonify("low", prototype=0, num_inference_steps=2).shape == (1, 9600)
+
+
+def test_a_run_that_starts_from_another_begins_with_its_weights(
+    runs: dict[str, tuple[Path, Path]], music: Path, tmp_path: Path
+) -> None:
+    before = runs["encodecmae"][0]
+    data = ["--data", str(music), "--codec", str(runs["codec"][0] / "codec"), "--preset", "toy", *LENGTHS]
+    arguments = [*data, "--output", str(tmp_path), "--start-from", str(before)]
+    pretrain_encodecmae.main([*arguments, "--steps", "1", "--learning-rate", "0"])
+    old, new = (load_file(run / "encodecmae" / "model.safetensors") for run in (before, tmp_path))
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    with pytest.raises(ConfigError, match="start_from"):  # its continuation has to start from the same weights
+        pretrain_encodecmae.main([*arguments[:-2], "--steps", "1", "--learning-rate", "0"])
+
+
+def test_curves_of_runs_are_collected_without_paths(runs: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
+    named = [f"{name}={whole}" for name, (whole, _) in runs.items()]
+    collect_curves.main([*named, "--output", str(tmp_path / "curves.json")])
+    text = (tmp_path / "curves.json").read_text()
+    found = json.loads(text)
+    assert list(found) == list(runs)
+    assert found["codec"]["settings"]["training"]["steps"] == found["codec"]["history"][-1]["step"] == 4
+    assert str(tmp_path.parent) not in text
 
 
 def test_an_encodecmae_of_another_codec_is_refused(runs: dict[str, tuple[Path, Path]], music: Path, tmp_path: Path) -> None:

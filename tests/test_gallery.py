@@ -129,19 +129,21 @@ def test_the_map_is_the_same_each_time(gallery, tiny_model, tone, cache):
 
 
 def test_an_interrupted_run_continues(tiny_model, tmp_path, monkeypatch):
-    sounds, calls, sonify = PrototypeSounds(tiny_model, tmp_path), [], PECMAE.sonify
+    sounds, asked, sonify_each = PrototypeSounds(tiny_model, tmp_path), [], PECMAE.sonify_each
 
-    def counted(self, label, *, prototype, **options):
-        calls.append((label, prototype))
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return sonify(self, label, prototype=prototype, **options)
+    def stopped_once(self, pairs, **options):
+        asked.append(list(pairs))
+        for index, samples in enumerate(sonify_each(self, pairs, **options)):
+            if len(asked) == 1 and index == 8:
+                raise KeyboardInterrupt
+            yield samples
 
-    monkeypatch.setattr(PECMAE, "sonify", counted)
+    monkeypatch.setattr(PECMAE, "sonify_each", stopped_once)
     with pytest.raises(KeyboardInterrupt):
-        build_gallery(tiny_model, name="", sounds=sounds, seeds=(0,))
-    build_gallery(tiny_model, name="", sounds=sounds, seeds=(0,))
-    assert calls == [("blues", 0), ("blues", 1), ("jazz", 0), ("jazz", 1), ("jazz", 1), ("rock", 0), ("rock", 1)]
+        build_gallery(tiny_model, name="", sounds=sounds, seeds=(0, 1))
+    build_gallery(tiny_model, name="", sounds=sounds, seeds=(0, 1))
+    # All at once, and then what the first run had not kept.
+    assert asked == [[(m, seed) for seed in (0, 1) for m in range(6)], [(m, 1) for m in range(2, 6)]]
 
 
 def test_the_console_writes_the_page(capsys, tiny_model_dir, tmp_path, monkeypatch):

@@ -186,6 +186,28 @@ class TestDirectory:
         with pytest.raises(ConfigError, match=f"config.json: the setting '{key}' is missing"):
             PECMAE.from_pretrained(tmp_path / "model")
 
+    @pytest.mark.parametrize(
+        ("place", "change", "message"),
+        [
+            ("", {"sha256": "abc"}, "sha256. should hold the hash of model.safetensors"),
+            ("", {"sha256": {}}, "sha256. should hold the hash of model.safetensors"),
+            ("autoencoder", {"sha256": {"model.safetensors": 1}}, "sha256. should hold the hash of model.safetensors"),
+            ("", {"labels": ["a", "b"]}, "config.json: 2 labels .2 different. for 3 classes"),
+            ("", {"head": 5}, "config.json: head: 5 should be an object"),
+            ("", {"normalisation": {"mean": 0, "std": 0}}, "a positive std"),
+            ("", {"autoencoder": {"repo_id": 5, "revision": None}}, "repo_id and revision as text"),
+            ("autoencoder", {"num_heads": 0}, "num_heads=0 must be above 0"),
+            ("autoencoder", {"codec_upsampling_ratios": []}, r"codec_upsampling_ratios=.. must be above 0"),
+            ("", {"labels": ["a", "b", "a"]}, "config.json: 3 labels .2 different. for 3 classes"),
+        ],
+    )
+    def test_a_wrong_setting_is_named(self, tiny_model, tmp_path, place, change, message):
+        tiny_model.save_pretrained(tmp_path / "model")
+        path = tmp_path / "model" / place / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        with pytest.raises(ConfigError, match=message):
+            PECMAE.from_pretrained(tmp_path / "model")
+
     def test_an_autoencoder_is_not_a_model(self, tiny_model_dir):
         with pytest.raises(ConfigError, match="this is not a PECMAE model"):
             PECMAE.from_pretrained(tiny_model_dir / "autoencoder")

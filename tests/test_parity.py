@@ -77,6 +77,7 @@ def test_sampling(autoencoder, reference, name, steps, guidance_scale):
         reference["z"],
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
+        guidance_stop=1.0,
         scheduler=VDiffusionScheduler(algorithm_type="ddim"),
         latents=reference["x_T"],
     )

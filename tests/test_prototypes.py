@@ -131,5 +131,5 @@ def test_dropout_acts_only_while_training():
 def test_a_choice_that_does_not_exist_is_named():
     with pytest.raises(ConfigError, match="distance_reduction='max' is not known; choose one of mean, sum"):
         config(distance_reduction="max")
-    with pytest.raises(ConfigError, match="prototypes_per_class=0 must be at least 1"):
+    with pytest.raises(ConfigError, match="prototypes_per_class=0 must be above 0"):
         config(prototypes_per_class=0)

@@ -240,7 +240,7 @@ def test_class_colours_differ_for_the_colour_blind(scheme, sight):
 class TestPrototypeSounds:
     def test_a_sound_is_made_once(self, tiny_model, tmp_path, monkeypatch):
         first = PrototypeSounds(tiny_model, tmp_path).get(3, seed=1)
-        monkeypatch.setattr(PECMAE, "sonify", None)
+        monkeypatch.setattr(PECMAE, "sonify_each", None)
         np.testing.assert_array_equal(PrototypeSounds(tiny_model, tmp_path).get(3, seed=1), first)
 
     def test_it_is_what_the_model_sonifies(self, tiny_model, tmp_path):
@@ -260,8 +260,8 @@ class TestPrototypeSounds:
 
     def test_progress_counts_what_was_there_already(self, tiny_model, tmp_path):
         sounds, steps = PrototypeSounds(tiny_model, tmp_path), []
-        sounds.make([0], 0)
-        sounds.make([0, 1, 2], 0, lambda: steps.append(1))
+        sounds.make([(0, 0)])
+        sounds.make([(0, 0), (1, 0), (0, 1)], lambda: steps.append(1))
         assert len(steps) == 3
 
 

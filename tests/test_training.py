@@ -410,6 +410,17 @@ def test_noise_of_another_seed_has_the_right_level_but_the_wrong_amplitudes() ->
     assert level < 0.4 * log_error
 
 
+def test_dynamics_know_how_loud_but_not_when() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tone = torch.sin(2 * torch.pi * 1000 * torch.arange(24_000) / RATE) + 0.01 * torch.randn(24_000, generator=generator)
+    gate = (torch.arange(24_000) % 12_000 < 6_000).float()
+    early, late, steady = (tone * gate)[None], (tone * (1 - gate))[None], (0.5 * tone)[None]
+    loss = SpectralLoss(RATE)
+    assert loss.dynamics(early, early) == 0
+    assert loss.dynamics(late, early) < 0.1 * loss.dynamics(steady, early)
+    assert loss(late, early)[0] > loss(steady, early)[0]
+
+
 @pytest.mark.parametrize("paddings", [(6, 0), (3, 5), (0, 2), (1, 0)])
 @pytest.mark.parametrize("mode", ["reflect", "constant"])
 def test_fast_padding_equals_that_of_the_codec(paddings: tuple[int, int], mode: str) -> None:

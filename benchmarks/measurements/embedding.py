@@ -39,16 +39,8 @@ def embedding_rows(
 
 def part_rows(subject: Subject, batch: int, rounds: int) -> list[Row]:
     """The codec's encoder, EnCodecMAE's encoder and the denoiser on their own: milliseconds a segment or a pass."""
-    reference, config = subject.reference, subject.config
-    wav, generator = subject.wav(batch), torch.Generator().manual_seed(0)
-    features = torch.randn(batch, config.segment_frames, config.feature_dim, generator=generator)
-    z, padding_mask = torch.randn(batch, config.embedding_dim, generator=generator), reference.padding_mask(wav.shape[1], 1)
-    padding_mask = padding_mask.expand(1, config.segment_frames)
-    plain: dict[str, Callable[[], object]] = {
-        "codec encoder": lambda: reference.extract_features(wav[:1]),
-        "encoder": lambda: reference.encode_frames(features[:1], padding_mask),
-        "denoiser": lambda: reference.denoise(features[:1], 0.5, z[:1]),
-    }
+    config, inputs = subject.config, part_inputs(subject, batch)
+    plain = reference_parts(subject, *(part_input[:1] for part_input in inputs))
     flop = {
         "codec encoder": subject.codec_flop("encoder"),
         "encoder": total_flop(encoder_products(config)),
@@ -59,7 +51,7 @@ def part_rows(subject: Subject, batch: int, rounds: int) -> list[Row]:
     rows = []
     for name, work in plain.items():
         limits, runs = product_runs(products.get(name, products["encoder"]), dtypes(subject, subject.models))
-        ours = {precision: part(subject, name, precision, wav, features, z) for precision in subject.models}
+        ours = {precision: part(subject, name, precision, *inputs) for precision in subject.models}
         times = interleaved({"reference": work, **ours, **limits}, rounds)
         rows += [
             Row(
@@ -84,6 +76,24 @@ def embed(subject: Subject, precision: str, wav: Tensor) -> Callable[[], object]
             subject.models[precision].autoencoder.encode(wav)
 
     return work
+
+
+def part_inputs(subject: Subject, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise for the parts: segments [shape=(B, N)], codec features [shape=(B, T, F)] and z [shape=(B, D)]."""
+    config, generator = subject.config, torch.Generator().manual_seed(0)
+    features = torch.randn(batch, config.segment_frames, config.feature_dim, generator=generator)
+    return subject.wav(batch), features, torch.randn(batch, config.embedding_dim, generator=generator)
+
+
+def reference_parts(subject: Subject, wav: Tensor, features: Tensor, z: Tensor) -> dict[str, Callable[[], object]]:
+    """The reference's parts, one segment or latent after the other."""
+    reference = subject.reference
+    padding_mask = torch.zeros(1, features.shape[1], dtype=torch.bool)
+    return {
+        "codec encoder": lambda: [reference.extract_features(row[None]) for row in wav],
+        "encoder": lambda: [reference.encode_frames(row[None], padding_mask) for row in features],
+        "denoiser": lambda: [reference.denoise(row[None], 0.5, one[None]) for row, one in zip(features, z, strict=True)],
+    }
 
 
 def part(subject: Subject, name: str, precision: str, wav: Tensor, features: Tensor, z: Tensor) -> Callable[[], object]:

@@ -10,26 +10,27 @@ import torch
 from torch import Tensor
 
 from measurements.reference import STEPS, ReferenceAutoencoder
+from measurements.sonification import rows_denoised
 from measurements.timing import interleaved
-from pecmae import PECMAE, Autoencoder, VDiffusionScheduler
+from pecmae import PECMAE, Autoencoder
+from pecmae.solver import VDiffusionSolver
 from pecmae.spectral import MAGNITUDE_FLOOR, SpectralLoss
 
 MEL_WINDOW = 1024
-EVERYWHERE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A solver, the sigmas between which guidance is applied, and the name of a precision."""
+    """A solver, the share of the steps that run the unconditional branch, and the name of a precision."""
 
     algorithm: str
-    guided: tuple[float, float] = EVERYWHERE
+    guidance_stop: float = 1.0
     precision: str = "float32"
 
     def __str__(self) -> str:
         parts = [self.algorithm]
-        if self.guided != EVERYWHERE:
-            parts.append(f"guided for sigma in {self.guided[0]:g} … {self.guided[1]:g}")
+        if self.guidance_stop != 1:
+            parts.append(f"guidance_stop {self.guidance_stop:g}")
         if self.precision != "float32":
             parts.append(self.precision)
         return ", ".join(parts)
@@ -58,11 +59,10 @@ def spread(model: PECMAE, count: int) -> tuple[Tensor, Tensor]:
     return model.head.projected_prototypes()[chosen], model.autoencoder.draw_latents(count, generator)
 
 
-@torch.no_grad()
 def sample(
     autoencoder: Autoencoder, z: Tensor, latents: Tensor, sampler: Sampler, steps: int, guidance_scale: float
 ) -> tuple[Tensor, int]:
-    """`Autoencoder.generate`, with guidance in a part of the steps only.
+    """`Autoencoder.generate`, all latents at once.
 
     Returns
     -------
@@ -71,19 +71,16 @@ def sample(
     int
         Denoiser passes a latent.
     """
-    scheduler = VDiffusionScheduler(sampler.algorithm)
-    scheduler.set_timesteps(steps)
-    x, z, passes = latents, z.to(autoencoder.dtype), 0
-    for sigma in scheduler.timesteps:
-        guided = guidance_scale != 1.0 and sampler.guided[0] <= float(sigma) <= sampler.guided[1]
-        condition = torch.cat([z, torch.zeros_like(z)]) if guided else z
-        noisy = x.repeat(1 + guided, 1, 1).to(autoencoder.dtype)
-        v, *unconditional = autoencoder.denoise(noisy, sigma.expand(len(noisy)), condition).float().split(len(z))
-        if unconditional:
-            v = unconditional[0] + guidance_scale * (v - unconditional[0])
-        x, _ = scheduler.step(v, sigma, x, return_dict=False)
-        passes += 1 + guided
-    return x, passes
+    with rows_denoised(autoencoder) as rows:
+        features = autoencoder.generate(
+            z,
+            latents=latents,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            guidance_stop=sampler.guidance_stop,
+            scheduler=VDiffusionSolver(sampler.algorithm),
+        )
+    return features, sum(rows) // len(z)
 
 
 class Judge:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
-from measurements.embedding import part
+from measurements.embedding import part, part_inputs, reference_parts
 from measurements.subjects import Subject
 from measurements.table import markdown
 
@@ -14,21 +13,12 @@ SHOWN = 6
 
 def profiles(subject: Subject, batch: int) -> str:
     """A table for each part: share of the time of its most expensive operators, one segment or latent a row of the batch."""
-    config, reference = subject.config, subject.reference
-    wav, generator = subject.wav(batch), torch.Generator().manual_seed(0)
-    features = torch.randn(batch, config.segment_frames, config.feature_dim, generator=generator)
-    z = torch.randn(batch, config.embedding_dim, generator=generator)
-    padding_mask = torch.zeros(1, config.segment_frames, dtype=torch.bool)
-    plain: dict[str, Callable[[], object]] = {
-        "codec encoder": lambda: [reference.extract_features(row[None]) for row in wav],
-        "encoder": lambda: [reference.encode_frames(row[None], padding_mask) for row in features],
-        "denoiser": lambda: [reference.denoise(row[None], 0.5, z[:1]) for row in features],
-    }
+    inputs = part_inputs(subject, batch)
     sections = []
-    for name, work in plain.items():
+    for name, work in reference_parts(subject, *inputs).items():
         sections.append(f"{name}, {subject.name}, reference schedule\n\n{top_operators(work)}")
         for precision in subject.models:
-            ours = part(subject, name, precision, wav, features, z)
+            ours = part(subject, name, precision, *inputs)
             sections.append(f"{name}, {subject.name}, {subject.label(precision)}\n\n{top_operators(ours)}")
     return "\n".join(sections)
 

@@ -56,8 +56,8 @@ class ReferenceAutoencoder:
         )
         self.codec_encoder = EncodecEncoder(codec_config).eval()
         self.codec_decoder = EncodecDecoder(codec_config).eval()
-        self.codec_encoder.load_state_dict(with_weight_norm(part(self.weights, "codec_encoder.")))
-        self.codec_decoder.load_state_dict(with_weight_norm(part(self.weights, "codec_decoder.")))
+        self.codec_encoder.load_state_dict(part(self.weights, "codec_encoder."))
+        self.codec_decoder.load_state_dict(part(self.weights, "codec_decoder."))
 
     @classmethod
     def from_directory(cls, directory: Path) -> Self:
@@ -192,16 +192,3 @@ class Stack:
 def part(weights: Weights, prefix: str) -> dict[str, Tensor]:
     """Weights under `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-
-
-def with_weight_norm(weights: Weights) -> dict[str, Tensor]:
-    """Split convolutions that are stored fused into direction and length, as the published codec holds them."""
-    split: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if name.endswith(".conv.weight"):
-            prefix = name.removesuffix("weight") + "parametrizations.weight"
-            split[f"{prefix}.original0"] = tensor.norm(dim=(1, 2), keepdim=True)
-            split[f"{prefix}.original1"] = tensor
-        else:
-            split[name] = tensor
-    return split

@@ -1,6 +1,7 @@
 """How the figures change with threads, batch, duration and number of prototypes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -64,5 +65,4 @@ def prototype_rows(subject: Subject, counts: tuple[int, ...], rounds: int) -> li
 
 def relabelled(row: Row, extra: str = "") -> Row:
     """The same figures, said to be of embedding."""
-    values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
-    return Row(**{**values, "what": f"embedding, {row.what}" + (f", {extra}" if extra else "")})
+    return replace(row, what=f"embedding, {row.what}" + (f", {extra}" if extra else ""))

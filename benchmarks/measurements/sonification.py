@@ -1,9 +1,9 @@
 """Seconds until prototypes are sound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
 
 from measurements.embedding import dtypes
 from measurements.products import denoiser_products, product_runs, total_flop
@@ -11,6 +11,7 @@ from measurements.reference import STEPS
 from measurements.subjects import Subject
 from measurements.table import Row
 from measurements.timing import interleaved
+from pecmae import Autoencoder
 
 # Of the reference's steps, all of which cost the same.
 STEPS_TIMED = 2
@@ -73,15 +74,17 @@ def sonify(subject: Subject, precision: str, count: int) -> Callable[[], object]
 
 def denoiser_rows(subject: Subject, precision: str) -> int:
     """How many latents pass the denoiser, conditional and unconditional ones, until one prototype is sound."""
-    rows = 0
-
-    def add(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        nonlocal rows
-        rows += len(arguments[0])
-
-    handle = subject.models[precision].autoencoder.denoiser.register_forward_pre_hook(add)
-    try:
+    with rows_denoised(subject.models[precision].autoencoder) as rows:
         sonify(subject, precision, 1)()
+    return sum(rows)
+
+
+@contextmanager
+def rows_denoised(autoencoder: Autoencoder) -> Iterator[list[int]]:
+    """Inside the block, how many rows each pass of the denoiser has is added to what is yielded."""
+    rows: list[int] = []
+    handle = autoencoder.denoiser.register_forward_pre_hook(lambda module, arguments: rows.append(len(arguments[0])))
+    try:
+        yield rows
     finally:
         handle.remove()
-    return rows

@@ -133,7 +133,12 @@ def check_against_reference(subject: Subject) -> dict[str, float]:
             "z": autoencoder.encode(wav, lengths),
             "v": autoencoder.denoise(latents, torch.tensor([0.3, 0.3]), z),
             "generated features": autoencoder.generate(
-                z, num_inference_steps=4, guidance_scale=2.0, latents=latents, scheduler=VDiffusionScheduler("ddim")
+                z,
+                num_inference_steps=4,
+                guidance_scale=2.0,
+                guidance_stop=1.0,
+                latents=latents,
+                scheduler=VDiffusionScheduler("ddim"),
             ),
         }
         found["waveform"] = autoencoder.features_to_wav(found["generated features"])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,6 +82,11 @@ def page(rows: Sequence[Row], machine: Mapping[str, Any], checks: Mapping[str, f
         "give the same numbers. Largest difference, as a share of the largest value, and what rounding takes from z:\n\n"
         f"{markdown(('what', 'difference'), equal)}"
     )
+
+
+def command_line() -> str:
+    """How this benchmark was called, with every option."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def write_json(path: Path, rows: Iterable[Row], machine: Mapping[str, Any], checks: Mapping[str, float], command: str) -> None:

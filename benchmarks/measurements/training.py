@@ -22,28 +22,17 @@ from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, HeadObjective
 from pecmae.prototypes import PrototypeHead, head_loss, prototype_loss
 from pecmae.training import train
 
+# K = 10, at the full model's width.
+PUBLISHED = PrototypeHeadConfig(embedding_dim=768, num_classes=10)
+
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the measurement; the defaults are the published settings at the full model's width."""
+    """Of the measurement; the defaults are the published settings."""
 
-    classes: int = 10
-    per_class: int = 10
-    dim: int = 768
-    hidden: int = 2048
+    head: PrototypeHeadConfig = PUBLISHED
     count: int = 5000
     batch: int = 256
-
-    def head(self) -> PrototypeHead:
-        """A new head."""
-        return PrototypeHead(
-            PrototypeHeadConfig(
-                embedding_dim=self.dim,
-                num_classes=self.classes,
-                prototypes_per_class=self.per_class,
-                adaptor_dim=self.hidden,
-            )
-        )
 
 
 class PublishedHead(nn.Module):
@@ -91,7 +80,7 @@ def training_rows(sizes: Sizes, steps: int, rounds: int) -> list[Row]:
     return [
         Row(
             group="training",
-            what=f"head of {sizes.classes * sizes.per_class} prototypes, width {sizes.dim}, batch {sizes.batch}",
+            what=f"head of {sizes.head.num_prototypes} prototypes, width {sizes.head.embedding_dim}, batch {sizes.batch}",
             unit="steps / s",
             ours=steps / times["ours"],
             reference=published_steps / times["reference"],
@@ -104,28 +93,28 @@ def training_rows(sizes: Sizes, steps: int, rounds: int) -> list[Row]:
 
 def step_products(sizes: Sizes) -> list[Product]:
     """Of the forward half of a step."""
-    prototypes = sizes.classes * sizes.per_class
+    prototypes, dim, hidden = sizes.head.num_prototypes, sizes.head.embedding_dim, sizes.head.adaptor_dim
     return [
-        Product(prototypes, sizes.dim, sizes.dim, 2),
-        Product(prototypes, sizes.dim, sizes.hidden),
-        Product(prototypes, sizes.hidden, sizes.dim),
-        Product(sizes.batch, sizes.dim, prototypes),
-        Product(sizes.batch, prototypes, sizes.classes),
+        Product(prototypes, dim, dim, 2),
+        Product(prototypes, dim, hidden),
+        Product(prototypes, hidden, dim),
+        Product(sizes.batch, dim, prototypes),
+        Product(sizes.batch, prototypes, sizes.head.num_classes),
     ]
 
 
 def embeddings(sizes: Sizes) -> EmbeddedTracks:
     """Random points around a centre a class."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(sizes.count) % sizes.classes
-    centres = torch.randn(sizes.classes, sizes.dim, generator=generator)
-    z = centres[labels] + torch.randn(sizes.count, sizes.dim, generator=generator)
+    labels = torch.arange(sizes.count) % sizes.head.num_classes
+    centres = torch.randn(sizes.head.num_classes, sizes.head.embedding_dim, generator=generator)
+    z = centres[labels] + torch.randn(sizes.count, sizes.head.embedding_dim, generator=generator)
     return EmbeddedTracks(z, torch.arange(sizes.count), labels)
 
 
 def training(data: EmbeddedTracks, sizes: Sizes, steps: int) -> Callable[[], object]:
     """The library's training of a head, of `steps` steps."""
-    objective = HeadObjective(sizes.head(), data)
+    objective = HeadObjective(PrototypeHead(sizes.head), data)
     settings = replace(HEAD_SETTINGS, steps=steps, batch_size=sizes.batch)
     return lambda: train(
         objective, lambda context: torch.from_numpy(context.draws.integers(sizes.count, size=sizes.batch)), settings, None
@@ -134,7 +123,7 @@ def training(data: EmbeddedTracks, sizes: Sizes, steps: int) -> Callable[[], obj
 
 def published_training(data: EmbeddedTracks, sizes: Sizes, steps: int) -> Callable[[], object]:
     """The published code's training, of `steps` steps."""
-    published = PublishedHead(sizes.head())
+    published = PublishedHead(PrototypeHead(sizes.head))
     optimizer = torch.optim.Adam(published.parameters(), lr=1e-3, weight_decay=1e-4)
     loader = DataLoader(TensorDataset(data.z, data.labels), sizes.batch, shuffle=True, drop_last=True)
     batches = chain.from_iterable(repeat(loader))
@@ -156,15 +145,15 @@ def check_training(sizes: Sizes) -> dict[str, float]:
     Returns and raises what `check_against_reference` does.
     """
     torch.manual_seed(0)
-    head = sizes.head().eval()
+    head = PrototypeHead(sizes.head).eval()
     published = PublishedHead(head).eval()
     data = embeddings(sizes)
     z, labels = data.z[: sizes.batch], data.labels[: sizes.batch]
     loss, published_loss = head_loss(head, z, labels, CLASS_LOSS_WEIGHT)[0], published.loss(z, labels)
     loss.backward()
     published_loss.backward()
-    found = {"loss": loss.detach(), "gradient": head.prototypes.grad}
-    wanted = {"loss": published_loss.detach(), "gradient": published.prototypes.grad}
-    assert found["gradient"] is not None
-    assert wanted["gradient"] is not None
-    return compared("training", found, {"loss": wanted["loss"], "gradient": wanted["gradient"][:, 0]})
+    gradient, published_gradient = head.prototypes.grad, published.prototypes.grad
+    assert gradient is not None
+    assert published_gradient is not None
+    found = {"loss": loss.detach(), "gradient": gradient}
+    return compared("training", found, {"loss": published_loss.detach(), "gradient": published_gradient[:, 0]})

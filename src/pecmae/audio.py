@@ -18,6 +18,7 @@ import soxr
 from pecmae.audio_arrays import ArrayAudio, as_samples
 from pecmae.audio_files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile, display_name
 from pecmae.errors import AudioError, AudioWarning
+from pecmae.whole_files import written_whole
 
 if TYPE_CHECKING:
     import torch
@@ -216,6 +217,8 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: dict[str, Path] = {}
     for item in paths:
         name = display_name(item)
+        if not name:  # to a Path that is the current folder; here it is a variable that nobody set
+            raise FileNotFoundError("'' is no path; give a file, a folder or a pattern.")
         path = Path(item)
         if path.is_dir():
             matches = _audio_in_folder(path)
@@ -288,12 +291,8 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     if (peak := float(np.abs(array).max())) > 1:
         raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
     kind, subtype = _WRITABLE[path.suffix.lower()]
-    # A name of this process, and not tempfile's: its files are private to their owner.
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            soundfile.write(temporary, array, sampling_rate, format=kind, subtype=subtype)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ Shapes: B batch, N samples, T frames, F codec features, D width.
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -21,13 +21,11 @@ from pecmae.encodecmae import EncodecMAE
 from pecmae.errors import ConfigError
 from pecmae.hub import PublishedAutoencoder, resolve_autoencoder
 from pecmae.precision import pick_device, pick_dtype, pick_loading_dtype
+from pecmae.solver import VDiffusionSolver
 from pecmae.storage import read_json_config, save_directory_atomically
 from pecmae.summarizer import Summarizer
 from pecmae.transformer import SinusoidalPosition
 from pecmae.weights import load_into, save_weights
-
-if TYPE_CHECKING:
-    from pecmae.scheduler import VDiffusionScheduler
 
 MODEL_TYPE = "pecmae-autoencoder"
 
@@ -152,7 +150,8 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         *,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        scheduler: "VDiffusionScheduler | None" = None,
+        guidance_stop: float | None = None,
+        scheduler: VDiffusionSolver | None = None,
         latents: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -166,7 +165,10 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             Denoiser calls; the configuration's by default.
         guidance_scale : float, optional
             w in v = v_u + w · (v_c - v_u); w = 1 runs the conditional branch alone. The configuration's by default.
-        scheduler : VDiffusionScheduler, optional
+        guidance_stop : float, optional
+            Share of the steps, the first ones, that run the unconditional branch; in (0, 1], 1 for all. Later ones are not
+            guided: once the sample has taken shape both branches say almost the same. The configuration's by default.
+        scheduler : VDiffusionScheduler or VDiffusionSolver, optional
             A new one of the second-order solver by default.
         latents : Tensor [shape=(B, T, F)], optional
             Initial noise x_T; drawn with `generator` by default.
@@ -181,25 +183,26 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if scheduler is None:
-            # Imported here: diffusers costs two seconds that only generating needs.
-            from pecmae.scheduler import VDiffusionScheduler
-
-            scheduler = VDiffusionScheduler()
+            scheduler = VDiffusionSolver()
+        stop = self.config.guidance_stop if guidance_stop is None else guidance_stop
+        if not 0 < stop <= 1:
+            raise ValueError(f"guidance_stop={stop} must be above 0 and at most 1.")
         z = z.to(self.device, self.dtype)
         if latents is None:
             latents = self.draw_latents(len(z), generator)
         x = latents.to(self.device, torch.float32)
-        guided = scale != 1.0
-        condition = torch.cat([z, torch.zeros_like(z)]) if guided else z
+        both = torch.cat([z, torch.zeros_like(z)])
         position = self.position(x.shape[1])
         scheduler.set_timesteps(steps, device=self.device)
-        for sigma in scheduler.timesteps:
-            noisy = (torch.cat([x, x]) if guided else x).to(self.dtype)
+        guided_steps = 0 if scale == 1.0 else max(1, round(stop * steps))
+        for index, sigma in enumerate(scheduler.timesteps):
+            condition = both if index < guided_steps else z
+            noisy = x.repeat(len(condition) // len(z), 1, 1).to(self.dtype)
             v = self.denoiser(noisy, sigma.expand(len(noisy)), condition, position).to(torch.float32)
-            if guided:
+            if index < guided_steps:
                 v_conditional, v_unconditional = v.chunk(2)
                 v = v_unconditional + scale * (v_conditional - v_unconditional)
-            x, _ = scheduler.step(v, sigma, x, return_dict=False)
+            x, _ = scheduler.advance(v, sigma, x)
         return x
 
     def decode(self, z: Tensor, **options: Any) -> Tensor:

@@ -102,6 +102,7 @@ def convert_codec(state_dict: StateDict) -> dict[str, Tensor]:
     CheckpointError
         A tensor is neither of the encoder, the decoder nor the quantiser.
     """
+    _require_tensors(state_dict, "codec checkpoint")
     converted = {}
     for name, tensor in state_dict.items():
         if name.startswith("quantizer."):
@@ -174,12 +175,12 @@ def convert_autoencoder_files(
         The original package's `.th` file, or transformers' `model.safetensors` or the folder that holds it.
     """
     settings = read_gin(config_gin)
-    state_dict = read_pickled_tensors(weights)
-    model = convert_autoencoder(
-        state_dict.get("state_dict", state_dict),
-        read_codec(codec),
-        segment_seconds=float(settings.get("MAX_AUDIO_DURATION", 4)),
-    )
+    loaded = read_pickled_tensors(weights)
+    state_dict = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    seconds = settings.get("MAX_AUDIO_DURATION", 4)
+    if not isinstance(seconds, int | float):
+        raise CheckpointError(f"{config_gin}: MAX_AUDIO_DURATION = {seconds!r} is no number of seconds; download it again.")
+    model = convert_autoencoder(state_dict, read_codec(codec), segment_seconds=float(seconds))
     for name, layers in (
         ("NUM_ENCODER_LAYERS", model.config.num_summarizer_layers),
         ("NUM_DENOISER_LAYERS", model.config.num_denoiser_layers),
@@ -191,10 +192,16 @@ def convert_autoencoder_files(
     return model
 
 
+def _require_tensors(found: object, source: str) -> None:
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{source}: the file holds something else than tensors by name; give a published one.")
+
+
 class _Tensors:
     """A state dict that remembers which of its tensors were taken."""
 
     def __init__(self, tensors: StateDict, source: str) -> None:
+        _require_tensors(tensors, source)
         self.tensors, self.source = tensors, source
         self.left = set(tensors)
 

@@ -13,6 +13,7 @@ import typer
 
 from pecmae import cli_pages, cli_support, console
 from pecmae.batching import is_out_of_memory
+from pecmae.cli_options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.errors import PecmaeError
 
 app = typer.Typer(
@@ -20,23 +21,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Help in plain text: the frames that rich draws cost as much time again as all the rest of --help.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
-    ),
-]
-Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
-Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
-BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -137,11 +125,9 @@ def sonify(
             help="An audio file for one prototype, a folder for several (default: CLASS-K.wav in this folder)",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
@@ -152,21 +138,21 @@ def sonify(
     sounds = cli_support.load_model(model, device, dtype)
     names = list(dict.fromkeys(classes or sounds.labels))
     try:
-        count = len(sounds.prototype_indices(names, prototype))
+        chosen = sounds.prototype_indices(names, prototype)
     except ValueError as error:
         cli_support.refuse(str(error))
-    targets = cli_support.sound_files(names, sounds.labels, prototype, count // len(names), output)
+    targets = cli_support.sound_files(names, sounds.labels, prototype, len(chosen) // len(names), output)
     from pecmae.audio import write_audio
 
     written: list[Path] = []
     try:
-        with console.progress_bar("sonifying", len(names)) as advance:
-            for name, paths in zip(names, targets, strict=True):
-                audio = sounds.sonify(name, prototype=prototype, seed=seed, num_inference_steps=steps, guidance_scale=guidance)
-                for path, samples in zip(paths, audio, strict=True):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_audio(path, samples, sounds.sampling_rate)
-                    written.append(path)
+        with console.progress_bar("sonifying", len(chosen)) as advance:
+            pairs = [(index, seed) for index in chosen]
+            audio = sounds.sonify_each(pairs, num_inference_steps=steps, guidance_scale=guidance)
+            for path, samples in zip(targets, audio, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_audio(path, samples, sounds.sampling_rate)
+                written.append(path)
                 advance()
     finally:
         console.deliver("".join(f"{path}\n" for path in written), None)
@@ -195,11 +181,11 @@ def embed(
     Each file FOLDER/a/b.mp3 gives DIR/a/b.mp3.safetensors with z (segments, width), offsets (in samples), and as metadata
     path, sampling_rate (Hz), segment_seconds and duration (s).
     """
-    if output.exists() and not output.is_dir():
-        cli_support.refuse(f"{output}: this is a file; give a folder for --output.")
+    cli_support.check_output_folder(output)
     files, rows = cli_support.find(paths)
     interrupted = False
     if files:
+        output.mkdir(parents=True, exist_ok=True)
         autoencoder = cli_support.load_autoencoder(model, device, dtype)
         targets = cli_support.mirrored(files, paths, output)
 
@@ -223,8 +209,7 @@ def convert(
     for path in (weights, config, codec):
         if not path.exists():
             cli_support.refuse(f"{path}: no such file; check the path.")
-    if output.exists() and not output.is_dir():
-        cli_support.refuse(f"{output}: this is a file; give a folder for --output.")
+    cli_support.check_output_folder(output)
     with console.spinner(f"converting {weights}"):
         from pecmae.checkpoints import convert_autoencoder_files
 
@@ -246,10 +231,11 @@ def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
     if as_json and as_csv:
         cli_support.refuse("--json and --csv exclude each other; choose one.")
     if output is not None:
-        if output.is_dir():
-            cli_support.refuse(f"{output}: this is a folder; give a file for --output.")
-        if not output.parent.is_dir():
-            cli_support.refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
+        cli_support.check_output_file(output)
         as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
         as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
     return "json" if as_json else "csv" if as_csv else "table"
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pecmae import cli_support, console
+from pecmae.cli_options import BatchSize, Cache, Device, Dtype, Guidance, Model, Page, Paths, Seed, Steps
 from pecmae.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -17,47 +18,26 @@ if TYPE_CHECKING:
     from pecmae.sounds import PrototypeSounds
 
 LARGE_PAGE = 20_000_000  # bytes
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
-    ),
-]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an existing one is replaced.")]
-Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")]
-Guidance = Annotated[
-    float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Where sounds are kept for the next run (default: beside the Hub's cache)"),
-]
-Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
-Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
 
 
 def explain(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
-    ],
-    output: Output = Path("report.html"),
+    paths: Paths,
+    output: Page = Path("report.html"),
     model: Model = None,
     sounds: Annotated[int, typer.Option(metavar="N", min=0, help="Prototypes to sonify for each track, at most.")] = 24,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")] = 0,
+    seed: Seed = 0,
     steps: Steps = None,
     guidance: Guidance = None,
     cache: Cache = None,
     device: Device = None,
     dtype: Dtype = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
-    ] = None,
+    batch_size: BatchSize = None,
 ) -> None:
     """Write a page on which the reasons for labels can be read and heard.
 
     One file that opens in any browser, without a network. Files that fail are named, on the page too.
     """
-    _check_output(output)
+    cli_support.check_output_file(output)
     files, rows = cli_support.find(paths)
     interrupted = False
     if files:
@@ -92,7 +72,7 @@ def explain(
 
 
 def gallery(
-    output: Output = Path("gallery.html"),
+    output: Page = Path("gallery.html"),
     model: Model = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Sounds of each prototype.")] = 4,
     steps: Steps = None,
@@ -105,7 +85,7 @@ def gallery(
 
     One file that opens in any browser, without a network. An interrupted run continues where it stopped.
     """
-    _check_output(output)
+    cli_support.check_output_file(output)
     subject, companion = _load(model, device, dtype)
     from pecmae.gallery import build_gallery
 
@@ -131,13 +111,6 @@ def _deliver(page: str, output: Path) -> None:
             f"{output}: {len(page) / 1e6:.0f} MB; browsers open it slowly. Shorter or fewer tracks make a smaller page.",
             "warning",
         )
-
-
-def _check_output(output: Path) -> None:
-    if output.is_dir():
-        cli_support.refuse(f"{output}: this is a folder; give a file for --output.")
-    if not output.parent.is_dir():
-        cli_support.refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
 
 
 def _load(name: str | None, device: str | None, dtype: str) -> "tuple[PECMAE, Companion | None]":

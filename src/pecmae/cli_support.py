@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,6 +11,7 @@ import typer
 
 from pecmae import console
 from pecmae.errors import PecmaeError
+from pecmae.whole_files import written_whole
 
 if TYPE_CHECKING:
     from pecmae.autoencoder import Autoencoder
@@ -69,6 +71,26 @@ def finish(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
         raise typer.Exit(1)
 
 
+def check_output_file(output: Path) -> None:
+    """Refuse a file that cannot be written, before work is done for it."""
+    if output.is_dir():
+        refuse(f"{output}: this is a folder; give a file for --output.")
+    if not output.parent.is_dir():
+        refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
+    if output.exists() and not output.is_file():
+        return  # a device or a pipe is written to as it is
+    try:
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        refuse(f"{output}: nothing can be written into {output.parent} ({error.strerror}); choose another folder.")
+
+
+def check_output_folder(output: Path) -> None:
+    """Refuse a file where a folder is wanted."""
+    if output.exists() and not output.is_dir():
+        refuse(f"{output}: this is a file; give a folder for --output.")
+
+
 def _check_precision(device: str | None, dtype: str) -> None:
     from pecmae.precision import pick_device, pick_loading_dtype
 
@@ -110,24 +132,22 @@ def load_autoencoder(name: str | None, device: str | None, dtype: str) -> "Autoe
 def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size: int | None) -> dict[str, Any]:
     """Write a file's embeddings beside where they came from, as a safetensors file that appears whole or not at all."""
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
+    from pecmae.audio_files import display_name
     from pecmae.embedding import embed_track
 
     track = embed_track(autoencoder, path, batch_size=batch_size)
     metadata = {
-        "path": str(path).encode("utf-8", "backslashreplace").decode(),
+        "path": display_name(path),
         "sampling_rate": str(track.sampling_rate),
         "segment_seconds": str(autoencoder.config.segment_seconds),
         "duration": str(track.duration),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        save_file({"z": track.z.numpy(), "offsets": np.asarray(track.offsets, np.int64)}, temporary, metadata)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(target) as temporary:
+        # save_file would make a file that only its owner may read.
+        temporary.write_bytes(save({"z": track.z.numpy(), "offsets": np.asarray(track.offsets, np.int64)}, metadata))
     return {"output": str(target)}
 
 
@@ -157,7 +177,7 @@ def _absolute(path: Path) -> Path:
 
 def sound_files(
     names: Sequence[str], labels: Sequence[str], prototype: int | None, per_class: int, output: Path | None
-) -> list[list[Path]]:
+) -> list[Path]:
     """Return the file of each prototype, class by class; what cannot be written is refused before anything is made."""
     from pecmae.audio import AUDIO_EXTENSIONS, WRITABLE_EXTENSIONS
 
@@ -169,11 +189,11 @@ def sound_files(
             refuse(f"{output}: this is one file for {len(names) * len(numbers)} prototypes; give a folder, or --prototype.")
         if suffix not in WRITABLE_EXTENSIONS:
             refuse(f"{output}: {suffix} cannot be written; use one of {', '.join(WRITABLE_EXTENSIONS)}.")
-        return [[output]]
+        return [output]
     if output is not None and output.exists() and not output.is_dir():
         refuse(f"{output}: this is a file; give a folder or a name that ends in .wav.")
     folder = output or Path()
-    return [[folder / f"{stems[name]}-{number}.wav" for number in numbers] for name in names]
+    return [folder / f"{stems[name]}-{number}.wav" for name in names for number in numbers]
 
 
 def _file_stems(labels: Sequence[str]) -> dict[str, str]:

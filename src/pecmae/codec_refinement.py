@@ -17,6 +17,7 @@ from pecmae.training import StepContext
 
 # Share of each loss in the gradient at the output.
 SHARES = {"spectral": 1.0, "features": 0.5, "realism": 1.5}
+DYNAMICS_WEIGHT = 2.0  # of the bands' dynamics, in "spectral"
 MATCHING_WEIGHT = 2.0  # of the critic's activations beside its verdict, in "realism" (HiFi-GAN's)
 
 
@@ -50,8 +51,11 @@ class DecoderObjective(nn.Module):
         heard = self.model.encoder(output[:, None])
         with torch.autocast(wav.device.type, enabled=False):
             log_mel, mel, level = self.spectral(output, wav)
-            losses = {"spectral": log_mel + mel + 0.5 * level, "features": F.mse_loss(heard.float(), features.float())}
+            dynamics = self.spectral.dynamics(output, wav)
+            spectral = log_mel + mel + 0.5 * level + DYNAMICS_WEIGHT * dynamics
+            losses = {"spectral": spectral, "features": F.mse_loss(heard.float(), features.float())}
         verdict = self.critic(output, wav)
         losses["realism"] = verdict["adversarial"] + MATCHING_WEIGHT * verdict["matching"]
         loss = balanced(output, losses, SHARES) + verdict["critic"]
-        return {"loss": loss, "log_mel": log_mel, "level": level, "features": losses["features"], **verdict}
+        shown = {"log_mel": log_mel, "level": level, "dynamics": dynamics, "features": losses["features"]}
+        return {"loss": loss, **shown, **verdict}

@@ -4,13 +4,13 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pecmae.audio import AUDIO_EXTENSIONS
-from pecmae.data import LabelledFile, find_labelled_files
+from pecmae.data import SPLITS, LabelledFile, find_labelled_files
 from pecmae.errors import ConfigError
 
 # What splits are called elsewhere.
@@ -139,7 +139,8 @@ def from_folder(root: str | os.PathLike[str], *, group_by: str | None = None) ->
     return Collection(root.resolve().name, splits)
 
 
-def _group_finder(group_by: str | None) -> Any:
+def _group_finder(group_by: str | None) -> Callable[[Path], str | None]:
+    """From a path inside its class folder to the clip's group."""
     if group_by is None:
         return lambda inside: None
     if group_by == "subfolder":
@@ -189,13 +190,13 @@ def from_tables(
     if not any(splits.values()):
         raise ConfigError(f"{', '.join(map(str, given.values()))}: no rows; expected a label and a path in each.")
     first = Path(next(iter(given.values()))).expanduser()
-    order = {split: tuple(splits[split]) for split in sorted(splits, key=_split_order)}
+    order = {split: tuple(splits[split]) for split in sorted(splits, key=split_order)}
     return Collection(name or first.resolve().parent.name, order)
 
 
-def _split_order(split: str) -> tuple[int, str]:
-    known = ("train", "validation", "test")
-    return (known.index(split), "") if split in known else (len(known), split)
+def split_order(split: str) -> tuple[int, str]:
+    """A key to sort names of splits by: those of `SPLITS` first, in their order."""
+    return (SPLITS.index(split), "") if split in SPLITS else (len(SPLITS), split)
 
 
 def _split_tables(folder: Path) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """What is wrong with a collection, found before any work: one report of missing, unreadable, repeated and misplaced clips."""
 
 import argparse
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,6 +13,7 @@ from pecmae.collection import Clip, Collection, load_collection, with_splits
 from pecmae.data import progress_bar
 from pecmae.errors import ConfigError, PecmaeError
 from pecmae.splits import complete_splits
+from pecmae.storage import file_sha256
 
 # A class with fewer training clips than this is named.
 MINIMUM_CLIPS = 2
@@ -21,7 +21,6 @@ MINIMUM_CLIPS = 2
 SHOWN = 8
 # What is decoded of a file to see whether it can be read: its first block.
 PROBE_SAMPLES, PROBE_RATE = 8000, 8000
-HASH_BYTES = 1 << 20
 # Where a clip that lies in two splits stays: learning from a test clip is worse than learning from one clip less.
 _KEPT_FIRST = ("test", "validation", "train")
 
@@ -49,11 +48,8 @@ class CollectionReport:
     @property
     def ok(self) -> bool:
         """Whether nothing was found."""
-        return not any((self.missing, self.unreadable, self.duplicates, self.shared, self.conflicts, *self._structural))
-
-    @property
-    def _structural(self) -> tuple[dict, dict]:
-        return self.crossing_groups, self.small_classes
+        files = self.missing, self.unreadable, self.duplicates, self.shared, self.conflicts
+        return not any((*files, self.crossing_groups, self.small_classes))
 
     def __str__(self) -> str:
         if self.ok:
@@ -90,8 +86,7 @@ class CollectionReport:
         Of files with the same content one stays, in the test split if one lies there; of those with different labels none.
         """
         left_out = {*self.missing, *self.unreadable, *(path for paths in self.conflicts for path in paths)}
-        wanted = {*(paths for paths in self.duplicates), *(paths for paths in self.shared)}
-        twin = {path: paths[0] for paths in wanted for path in paths}
+        twin = {path: paths[0] for paths in (*self.duplicates, *self.shared) for path in paths}
         kept: dict[str, list[Clip]] = {split: [] for split in self.collection.splits}
         seen: set[Path] = set()
         for split in sorted(kept, key=lambda name: _KEPT_FIRST.index(name) if name in _KEPT_FIRST else len(_KEPT_FIRST)):
@@ -207,11 +202,7 @@ def content_hash(path: Path) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def _content_hash(path: Path, _size: int, _time: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(HASH_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_sha256(path)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, checks: bool = True) -> None:

@@ -17,17 +17,14 @@ import torch
 from pecmae.configuration import FORMAT_VERSION
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub import COMPANION_FILE
-from pecmae.prototype_measures import NEIGHBOURS, nearest_segments
+from pecmae.prototype_measures import NAMED, NEIGHBOURS, nearest_segments, segment_distances
 from pecmae.storage import load_weights, read_json_config
+from pecmae.whole_files import written_whole
 
 if TYPE_CHECKING:
     from pecmae.model import PECMAE
 
 COMPANION_VERSION = 1
-# Segments whose distances are computed together.
-BATCH = 4096
-# Nearest training segments that are named.
-NAMED = 5
 
 _ARRAYS = (
     *("nearest_track", "nearest_label", "nearest_offset", "nearest_distance"),
@@ -78,14 +75,11 @@ class Companion:
             "num_segments": str(self.num_segments),
             "track_names": json.dumps(list(self.track_names)),
         }
-        path, partial = directory / COMPANION_FILE, directory / f".{COMPANION_FILE}.part"
-        try:
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        with written_whole(directory / COMPANION_FILE) as partial:
             # save_file would make a file that only its owner may read.
-            partial.write_bytes(save({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, metadata))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+            partial.write_bytes(save(arrays, metadata))
+        return directory / COMPANION_FILE
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "Companion | None":
@@ -207,11 +201,8 @@ def build_companion(
             f"{len(z)} embeddings, {len(tracks)} track numbers, {len(track_names)} names and {len(track_labels)} labels "
             "do not belong together; give one number a segment, and one name and label a track."
         )
-    device = model.head.prototypes.device
-    distances = torch.cat([model.head.distances(part.to(device)).cpu() for part in z.float().split(BATCH)])  # (N, M)
+    distances = segment_distances(model.head, z)  # (N, M)
     labels = track_labels[tracks]  # (N,)
-    winners = distances.argmin(1)
-    count = distances.shape[1]
     rows = nearest_segments(distances, tracks, nearest)  # (M, n)
     smallest = distances.gather(0, rows.T).T  # (M, n)
     used, renumbered = torch.unique(tracks[rows], return_inverse=True)
@@ -224,7 +215,7 @@ def build_companion(
         nearest_label=labels[rows].numpy().astype(np.int32),
         nearest_offset=offsets[rows].numpy().astype(np.float32),
         nearest_distance=smallest.numpy().astype(np.float32),
-        wins=torch.bincount(winners, minlength=count).numpy(),
+        wins=torch.bincount(distances.argmin(1), minlength=distances.shape[1]).numpy(),
         sample_z=z[chosen].cpu().numpy().astype(np.float16),
         sample_labels=labels[chosen].numpy().astype(np.int32),
         num_segments=len(z),

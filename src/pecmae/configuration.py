@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from typing import Any, Self, TypeVar
 
 from pecmae.errors import ConfigError
@@ -35,11 +36,16 @@ class AutoencoderConfig:
     num_denoiser_layers: int = 8
     # Heads of the summarizer and of the denoiser.
     num_heads: int = 8
-    # What `generate` does unless told otherwise: steps, and weight of the condition (1: the conditional branch alone).
-    num_inference_steps: int = 9
+    # What `generate` does unless told otherwise: steps, weight of the condition (1: the conditional branch alone), share of
+    # the steps, the first ones, that are guided. docs/sampling.md shows why these.
+    num_inference_steps: int = 7
     guidance_scale: float = 2.0
+    guidance_stop: float = 0.7
 
     def __post_init__(self) -> None:
+        _check_positive(self, but=("guidance_scale",))
+        if self.guidance_stop > 1:
+            raise ConfigError(f"guidance_stop={self.guidance_stop} must be above 0 and at most 1.")
         for name in ("num_encoder_heads", "num_heads"):
             if self.embedding_dim % getattr(self, name):
                 raise ConfigError(f"embedding_dim={self.embedding_dim} must be a multiple of {name}={getattr(self, name)}.")
@@ -83,11 +89,7 @@ class PrototypeHeadConfig:
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "num_classes", "prototypes_per_class"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature={self.temperature} must be above 0.")
+        _check_positive(self)
         _check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
         _check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
 
@@ -141,16 +143,22 @@ class ModelConfig:
         labels, normalisation, reference = values["labels"], values["normalisation"], values["autoencoder"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError(f"{source}: labels should be a list of names; restore it or save the model again.")
-        if not isinstance(normalisation, dict) or not all(_is_of_type(value, float) for value in normalisation.values()):
-            raise ConfigError(f"{source}: normalisation should hold the numbers mean and std; save the model again.")
         _check_keys(normalisation, {"mean", "std"}, f"{source}: normalisation")
+        if not all(_is_of_type(value, float) for value in normalisation.values()) or not normalisation["std"] > 0:
+            raise ConfigError(f"{source}: normalisation should hold a number mean and a positive std; save the model again.")
+        head = config_from_dict(PrototypeHeadConfig, values["head"], f"{source}: head")
+        if len(labels) != head.num_classes or len(set(labels)) != len(labels):
+            raise ConfigError(
+                f"{source}: {len(labels)} labels ({len(set(labels))} different) for {head.num_classes} classes; "
+                "restore them or save the model again."
+            )
         if reference is not None:
-            if not isinstance(reference, dict):
-                raise ConfigError(f"{source}: autoencoder should be null or hold repo_id and revision; save the model again.")
             _check_keys(reference, {"repo_id", "revision"}, f"{source}: autoencoder")
+            if not isinstance(reference["repo_id"], str) or not isinstance(reference["revision"], str | None):
+                raise ConfigError(f"{source}: autoencoder should hold repo_id and revision as text; save the model again.")
         return cls(
             labels=tuple(labels),
-            head=config_from_dict(PrototypeHeadConfig, values["head"], f"{source}: head"),
+            head=head,
             mean=float(normalisation["mean"]),
             std=float(normalisation["std"]),
             autoencoder=AutoencoderReference(**reference) if reference else None,
@@ -183,7 +191,9 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
     return kind(**converted)
 
 
-def _check_keys(values: Mapping[str, Any], known: set[str], source: str) -> None:
+def _check_keys(values: Any, known: set[str], source: str) -> None:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: {values!r} should be an object with {', '.join(sorted(known))}; save the model again.")
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
     if missing := sorted(known - set(values)):
@@ -195,6 +205,16 @@ def _is_of_type(value: Any, expected: Any) -> bool:
     if isinstance(value, bool) or expected is bool:
         return isinstance(value, bool) and expected is bool
     return isinstance(value, int | float) if expected is float else isinstance(value, expected)
+
+
+def _check_positive(config: "AutoencoderConfig | PrototypeHeadConfig", but: tuple[str, ...] = ()) -> None:
+    """Refuse numbers that are not above 0 (NaN too), alone or in tuples."""
+    for name, value in vars(config).items():
+        if name in but or isinstance(value, str | bool):
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or not all(isinstance(number, Real) and float(number) > 0 for number in numbers):
+            raise ConfigError(f"{name}={value!r} must be above 0.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

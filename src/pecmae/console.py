@@ -5,7 +5,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pecmae.errors import AudioWarning
+from pecmae.whole_files import written_whole
 
 Format = Literal["table", "json", "csv"]
 
@@ -175,18 +175,9 @@ def deliver(text: str, output: Path | None) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    handle, temporary = tempfile.mkstemp(prefix=".pecmae-", dir=output.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # mkstemp's files are private
-        Path(temporary).replace(output)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    if output.exists() and not output.is_file():  # /dev/null, a pipe: a file must not take its place
+        output.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return
+    with written_whole(output) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     say(f"wrote {output}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -24,6 +24,7 @@ from pecmae.data import progress_bar
 from pecmae.embedding import TrackEmbedding, embed_tracks
 from pecmae.errors import AudioError, PecmaeError
 from pecmae.weights import weights_key
+from pecmae.whole_files import written_whole
 
 FORMAT_VERSION = 1
 # A part is written when it holds this many tracks, or after this many seconds.
@@ -32,7 +33,7 @@ PART_SECONDS = 10.0
 
 
 # Settings of generating, which z does not depend on.
-_DECODING = ("num_inference_steps", "guidance_scale")
+_DECODING = ("num_inference_steps", "guidance_scale", "guidance_stop")
 
 
 def autoencoder_key(autoencoder: Autoencoder) -> str:
@@ -138,13 +139,11 @@ class EmbeddingCache:
             tensors[f"{key}.offsets"] = torch.from_numpy(np.append(track.offsets, track.num_samples).astype(np.int64))
         name = hashlib.sha256(" ".join(sorted(part)).encode()).hexdigest()[:24]
         target = self.folder / f"{name}.safetensors"
-        temporary = self.folder / f"{name}.{os.getpid()}.part"
         metadata = {"format_version": str(FORMAT_VERSION), "sampling_rate": str(self.autoencoder.sampling_rate)}
-        with temporary.open("wb") as file:
+        with written_whole(target) as temporary, temporary.open("wb") as file:
             file.write(save(tensors, metadata))
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave the new name on old bytes
-        temporary.replace(target)
         self._parts |= dict.fromkeys(part, target)
 
     def _list(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pecmae.errors import PecmaeError
+from pecmae.plots import new_figure
 from pecmae.spectral import SpectralLoss
 
 if TYPE_CHECKING:
@@ -23,21 +23,6 @@ if TYPE_CHECKING:
 DARK = 0.6
 # Quieter than this below a picture's loudest place is black.
 RANGE_DB = 65.0
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of that many inches.
-
-    Raises
-    ------
-    PecmaeError
-        matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise PecmaeError("Plotting needs matplotlib; install it with pip install 'pecmae[plot]'.") from None
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_small(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = 100, colours: int = 256) -> None:

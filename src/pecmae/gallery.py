@@ -6,7 +6,6 @@ Shapes: D width, C classes, K prototypes per class, M prototypes, R seeds, E sam
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pecmae.gallery_layout import fitted, matrix_cells, plane
 from pecmae.model import PECMAE
 from pecmae.pictures import picture_uri
 from pecmae.prototype_measures import duplicate_pairs, purity
-from pecmae.rendering import readable, render_page
+from pecmae.rendering import Page, model_facts, readable, render_page
 from pecmae.sounds import PrototypeSounds, compressed, without_audio_warnings
 
 SEEDS = range(4)
@@ -61,13 +60,9 @@ class PrototypeView:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Gallery:
+class Gallery(Page):
     """A model's prototypes, their sounds and their health."""
 
-    model: str
-    labels: tuple[str, ...]
-    prototypes_per_class: int
-    segment_seconds: float
     seeds: tuple[int, ...]
     prototypes: tuple[PrototypeView, ...]
     # Of the linear layer [shape=(C, M)].
@@ -111,10 +106,7 @@ class Gallery:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: all but the sounds."""
         return {
-            "model": self.model,
-            "labels": list(self.labels),
-            "prototypes_per_class": self.prototypes_per_class,
-            "segment_seconds": self.segment_seconds,
+            **super().to_dict(),
             "seeds": list(self.seeds),
             "num_segments": self.num_segments,
             "missing": list(self.missing),
@@ -169,8 +161,7 @@ def build_gallery(
     source = sounds or PrototypeSounds(model)
     count = model.head.config.num_prototypes
     advance = progress(count * len(seeds) + count)
-    for seed in seeds:
-        source.make(range(count), seed, advance)
+    source.make([(m, seed) for seed in seeds for m in range(count)], advance)
     twins = duplicate_pairs(model.head)
     pure = None if companion is None else purity(torch.from_numpy(companion.nearest_label), model.head.prototype_labels.cpu())
     views: list[PrototypeView] = []
@@ -184,10 +175,7 @@ def build_gallery(
         advance()
     places, embeddings, variance = plane(model, companion)
     return Gallery(
-        model=readable(name),
-        labels=tuple(map(readable, model.labels)),
-        prototypes_per_class=model.head.config.prototypes_per_class,
-        segment_seconds=model.autoencoder.config.segment_seconds,
+        **model_facts(model, name),
         seeds=tuple(seeds),
         prototypes=tuple(views),
         weight=model.head.linear.weight.detach().cpu().numpy(),
@@ -203,7 +191,7 @@ def build_gallery(
 def write_gallery(model: PECMAE, output: str | os.PathLike[str], **options: Any) -> Gallery:
     """Write the page; options and errors as for `build_gallery`."""
     gallery = build_gallery(model, **{"name": "", **options})
-    Path(output).write_text(gallery.to_html(), encoding="utf-8")
+    gallery.write(output)
     return gallery
 
 

@@ -4,7 +4,7 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pecmae.audio import AudioSource
 from pecmae.autoencoder import Autoencoder
-from pecmae.batching import BatchSize
 from pecmae.companion import carry_companion
 from pecmae.configuration import AutoencoderReference, ModelConfig
 from pecmae.embedding import TrackEmbedding, embed_track
@@ -25,13 +24,12 @@ from pecmae.model_directory import load_autoencoder, read_model, write_model
 from pecmae.outputs import Explanation, Prediction
 from pecmae.precision import pick_device, pick_dtype
 from pecmae.prototypes import PrototypeHead
+from pecmae.solver import VDiffusionSolver, load_solver
+from pecmae.sonification import sonified
 from pecmae.storage import save_directory_atomically
 
 if TYPE_CHECKING:
     from pecmae.scheduler import VDiffusionScheduler
-
-# Sound that would clip is scaled down to this peak.
-PEAK = 0.99
 
 
 class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
@@ -56,7 +54,10 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     ) -> None:
         super().__init__()
         if len(labels) != head.config.num_classes or len(set(labels)) != len(labels):
-            raise ConfigError(f"{len(labels)} labels ({len(set(labels))} different) for {head.config.num_classes} classes.")
+            raise ConfigError(
+                f"{len(labels)} labels ({len(set(labels))} different) for {head.config.num_classes} classes; "
+                "give each class one name of its own."
+            )
         if head.config.embedding_dim != autoencoder.config.embedding_dim:
             raise ConfigError(
                 f"The head takes z of width {head.config.embedding_dim} but the autoencoder makes "
@@ -68,7 +69,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self.autoencoder_reference = autoencoder_reference
         # Where it was loaded from.
         self._directory: Path | None = None
-        self._scheduler: VDiffusionScheduler | None = None
+        self._solver: VDiffusionSolver | None = None
         self.eval()
 
     @property
@@ -79,18 +80,24 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     @property
     def scheduler(self) -> "VDiffusionScheduler":
         """The sampler that sonifies; assign another one to change it."""
-        if self._scheduler is None:
-            # Imported here: diffusers costs two seconds that classifying does not need.
-            from pecmae.scheduler import VDiffusionScheduler
+        # Imported here: diffusers takes longer to import than a few sounds take to make, which its arithmetic alone can.
+        from pecmae.scheduler import VDiffusionScheduler
 
-            stored = self._directory / "scheduler" if self._directory else None
-            known = stored is not None and (stored / VDiffusionScheduler.config_name).is_file()
-            self._scheduler = VDiffusionScheduler.from_pretrained(stored) if known else VDiffusionScheduler()
-        return self._scheduler
+        scheduler = self.solver
+        if not isinstance(scheduler, VDiffusionScheduler):
+            scheduler = self._solver = VDiffusionScheduler(scheduler.algorithm_type)
+        return scheduler
 
     @scheduler.setter
     def scheduler(self, scheduler: "VDiffusionScheduler") -> None:
-        self._scheduler = scheduler
+        self._solver = scheduler
+
+    @property
+    def solver(self) -> VDiffusionSolver:
+        """The arithmetic of `scheduler`."""
+        if self._solver is None:
+            self._solver = load_solver(self._directory / "scheduler") if self._directory else VDiffusionSolver()
+        return self._solver
 
     @overload
     def predict(
@@ -138,7 +145,6 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         """`embed`, together with where each segment lies in the track."""
         return embed_track(self.autoencoder, source, sampling_rate=sampling_rate, batch_size=batch_size)
 
-    @torch.no_grad()
     def sonify(
         self,
         labels: str | Sequence[str] | None = None,
@@ -147,6 +153,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         seed: int = 0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_stop: float | None = None,
     ) -> np.ndarray:
         """Decode prototypes to sound.
 
@@ -161,7 +168,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             One prototype of each class, 0 … K-1; all K by default.
         seed : int
             Same seed, same sound.
-        num_inference_steps, guidance_scale : optional
+        num_inference_steps, guidance_scale, guidance_stop : optional
             As for `Autoencoder.generate`.
 
         Returns
@@ -174,19 +181,31 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         ValueError
             There is no such class or prototype.
         """
-        chosen = self.prototype_indices(labels, prototype)
-        z = self.head.projected_prototypes()[chosen]
-        noise = torch.cat([self.autoencoder.draw_latents(1, _generator(seed, index)) for index in chosen])
+        chosen = [(index, seed) for index in self.prototype_indices(labels, prototype)]
+        sounds = self.sonify_each(
+            chosen, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, guidance_stop=guidance_stop
+        )
+        return np.stack(list(sounds))
 
-        def decode(rows: slice) -> Tensor:
-            steps, scale = num_inference_steps, guidance_scale
-            options = {"num_inference_steps": steps, "guidance_scale": scale, "scheduler": self.scheduler}
-            return self.autoencoder.decode(z[rows], latents=noise[rows], **options).cpu()
+    def sonify_each(self, sounds: Sequence[tuple[int, int]], **options: Any) -> Iterator[np.ndarray]:
+        """`sonify`, for a row of the prototypes (see `prototype_indices`) and a seed for each sound.
 
-        parts = BatchSize.of_latents(self.autoencoder.device).run(decode, len(chosen))
-        audio = torch.cat(list(parts)).numpy()  # (prototypes, N)
-        peaks = np.abs(audio).max(axis=1, keepdims=True)
-        return audio * np.minimum(1.0, PEAK / np.maximum(peaks, PEAK)).astype(np.float32)
+        Sounds come one after the other, though many are made together: what there is can be kept when a long run is stopped.
+
+        Parameters
+        ----------
+        sounds : sequence of (int, int)
+            Prototype, 0 … M-1, and seed.
+        **options
+            As for `Autoencoder.generate`.
+
+        Yields
+        ------
+        np.ndarray [shape=(samples,)]
+        """
+        with torch.no_grad():
+            z = self.head.projected_prototypes()
+        return sonified(self.autoencoder, z, sounds, scheduler=self.solver, **options)
 
     def prototype_indices(self, labels: str | Sequence[str] | None = None, prototype: int | None = None) -> list[int]:
         """Rows of the named classes' prototypes among all M; parameters and errors as for `sonify`."""
@@ -310,9 +329,3 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
             card = render_card("model", facts_from_directory(folder, **facts))
             (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _generator(seed: int, prototype: int) -> torch.Generator:
-    """Noise of one prototype under one seed."""
-    entropy = np.random.SeedSequence([seed, prototype]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(entropy[0]) << 31 | int(entropy[1]) >> 1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pecmae.autoencoder import Autoencoder
 from pecmae.encodecmae import MaskedTokenModel, draw_span_mask, masked_token_loss
+from pecmae.scheduler import VDiffusionScheduler
 from pecmae.training import StepContext
 
 SPAN_SECONDS = 0.2  # 15 frames of the published 75 Hz
@@ -60,6 +61,7 @@ class DiffusionObjective(nn.Module):
     def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder.requires_grad_(True)
+        self.scheduler = VDiffusionScheduler()
         for frozen in (autoencoder.codec_encoder, autoencoder.codec_decoder, autoencoder.encodecmae):
             frozen.requires_grad_(False)
 
@@ -72,10 +74,9 @@ class DiffusionObjective(nn.Module):
         z = z.masked_fill(dropped, 0.0)
         sigma = torch.rand(count, generator=generator, device=device)
         noise = torch.randn(features.shape, generator=generator, device=device)
-        angle = (sigma * (torch.pi / 2))[:, None, None]
-        alpha, beta = angle.cos(), angle.sin()
-        predicted = self.autoencoder.denoise(alpha * features + beta * noise, sigma, z, padding_mask)
-        error = (predicted.float() - (alpha * noise - beta * features)).square().mean(-1)  # (B, T)
+        noisy = self.scheduler.add_noise(features, noise, sigma)
+        v = self.scheduler.get_velocity(features, noise, sigma)
+        error = (self.autoencoder.denoise(noisy, sigma, z, padding_mask).float() - v).square().mean(-1)  # (B, T)
         if padding_mask is None:
             return {"loss": error.mean()}
         return {"loss": error.masked_fill(padding_mask, 0.0).sum() / (~padding_mask).sum()}

@@ -19,13 +19,24 @@ COLOURS = (
 )
 
 
-def plot_explanation(explanation: "Explanation", label: str, count: int) -> "Figure":
-    """Draw an explanation; see `Explanation.plot`."""
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of that many inches.
+
+    Raises
+    ------
+    PecmaeError
+        matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise PecmaeError("Plotting needs matplotlib; install it with pip install 'pecmae[plot]'.") from None
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plot_explanation(explanation: "Explanation", label: str, count: int) -> "Figure":
+    """Draw an explanation; see `Explanation.plot`."""
+    figure = new_figure(9, 5)
     above, below = figure.subplots(2, 1, height_ratios=(1, 2))
     _draw_segments(above, explanation)
     _draw_contributions(below, explanation, label, count)

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.prototype_measures import NEIGHBOURS, duplicate_pairs, nearest_segments, purity
+from pecmae.prototype_measures import NAMED, NEIGHBOURS, duplicate_pairs, nearest_segments, purity, segment_distances
 from pecmae.prototypes import PrototypeHead
 
-# The nearest training segments that a report names.
-NAMED = 5
-# Segments whose distances are computed together, and that the data's spacing is taken from.
-BATCH, SPACING_SAMPLE = 4096, 2000
+# Segments that the data's spacing is taken from.
+SPACING_SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def prototype_health(
     seed : int
         Of the sample that the data's spacing is taken from.
     """
-    distances = segment_distances(head, tracks.z)  # (N, M)
+    distances = segment_distances(head, tracks.z).sqrt()  # (N, M)
     own = head.prototype_labels.cpu()  # (M,)
     segment_labels = tracks.labels
     rows = nearest_segments(distances, tracks.tracks, NEIGHBOURS)  # (M, n)
@@ -145,13 +143,6 @@ def _near(tracks: EmbeddedTracks, labels: tuple[str, ...], distances: Tensor, ro
     name = tracks.names[track] if tracks.names else str(track)
     offset = float(tracks.offsets[row]) if tracks.offsets is not None else float("nan")
     return NearSegment(row, name, labels[int(tracks.labels[row])], offset, float(distances[row, prototype]))
-
-
-@torch.no_grad()
-def segment_distances(head: PrototypeHead, z: Tensor) -> Tensor:
-    """Length from each z [shape=(N, D)] to each prototype [shape=(N, M)], on the CPU."""
-    device = head.prototypes.device
-    return torch.cat([head.distances(part.to(device)).sqrt().cpu() for part in z.float().split(BATCH)])
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What is said of prototypes wherever they are described: which are the same, what lies near them, and how pure that is.
 
-Shapes: N segments, M prototypes, n nearest segments of each prototype.
+Shapes: N segments, D width, M prototypes, n nearest segments of each prototype.
 """
 
 import torch
@@ -10,8 +10,19 @@ from pecmae.prototypes import PrototypeHead
 
 # Training segments, each of another track, that purity is about.
 NEIGHBOURS = 10
+# Of those, the ones that pages and reports name.
+NAMED = 5
+# Segments whose distances are computed together.
+BATCH = 4096
 # Two prototypes count as one twice when they are closer to each other than this share of the median between two prototypes.
 DUPLICATE_SHARE = 0.1
+
+
+@torch.no_grad()
+def segment_distances(head: PrototypeHead, z: Tensor) -> Tensor:
+    """Distance of each z [shape=(N, D)] to each prototype as the head measures it [shape=(N, M)], on the CPU."""
+    device = head.prototypes.device
+    return torch.cat([head.distances(part.to(device)).cpu() for part in z.float().split(BATCH)])
 
 
 @torch.no_grad()

@@ -3,21 +3,67 @@
 import base64
 import hashlib
 import json
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from pecmae.audio_files import display_name
+from pecmae.whole_files import written_whole
+
+if TYPE_CHECKING:
+    from pecmae.model import PECMAE
 
 # Nothing may be loaded from anywhere, and no script may run but the page's own.
 _POLICY = (
     "default-src 'none'; img-src data:; media-src blob:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
     "base-uri 'none'; form-action 'none'"
 )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Page(ABC):
+    """What every page says of the model that it is about."""
+
+    # As people should read it.
+    model: str
+    labels: tuple[str, ...]
+    prototypes_per_class: int
+    segment_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "model": self.model,
+            "labels": list(self.labels),
+            "prototypes_per_class": self.prototypes_per_class,
+            "segment_seconds": self.segment_seconds,
+        }
+
+    @abstractmethod
+    def to_html(self) -> str:
+        """Return the page: one file that needs nothing else."""
+
+    def write(self, output: str | os.PathLike[str]) -> None:
+        """Write the page, whole or not at all."""
+        with written_whole(output) as temporary:
+            temporary.write_text(self.to_html(), encoding="utf-8")
+
+
+def model_facts(model: "PECMAE", name: str) -> dict[str, Any]:
+    """The fields of `Page`, of a model that people call `name`."""
+    return {
+        "model": readable(name),
+        "labels": tuple(map(readable, model.labels)),
+        "prototypes_per_class": model.head.config.prototypes_per_class,
+        "segment_seconds": model.autoencoder.config.segment_seconds,
+    }
 
 
 def render_page(

@@ -6,7 +6,6 @@ Shapes: S segments, C classes, K prototypes per class, M prototypes.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pecmae.companion import Companion
 from pecmae.model import PECMAE
 from pecmae.outputs import Explanation
 from pecmae.pictures import outline, picture_uri
-from pecmae.rendering import readable, render_page
+from pecmae.rendering import Page, model_facts, readable, render_page
 from pecmae.sounds import CompressedSound, PrototypeSounds, compressed, encoded, without_audio_warnings
 
 # Prototypes that get a sound for one track, unless the caller says otherwise.
@@ -71,13 +70,9 @@ class TrackReport:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Report:
+class Report(Page):
     """Tracks explained by one model, with the sounds of the prototypes that matter for them."""
 
-    model: str
-    labels: tuple[str, ...]
-    prototypes_per_class: int
-    segment_seconds: float
     tracks: tuple[TrackReport, ...]
     # By prototype (0 … M-1): {"type", "data"} and a spectrogram.
     sounds: dict[int, dict[str, str]]
@@ -90,10 +85,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: what all tracks share."""
         return {
-            "model": self.model,
-            "labels": list(self.labels),
-            "prototypes_per_class": self.prototypes_per_class,
-            "segment_seconds": self.segment_seconds,
+            **super().to_dict(),
             "pictures": {str(prototype): uri for prototype, uri in self.pictures.items()},
             "nearest": None if self.nearest is None else {str(key): value for key, value in self.nearest.items()},
         }
@@ -215,14 +207,11 @@ def build_report(
     """
     source = sounds or PrototypeSounds(model)
     wanted = sorted({prototype for track in tracks for prototype in prototypes_to_hear(track, sounds_per_track)})
-    source.make(wanted, seed, progress(len(wanted)))
+    source.make([(prototype, seed) for prototype in wanted], progress(len(wanted)))
     samples = {prototype: source.get(prototype, seed) for prototype in wanted}
     shown = {int(m) for track in tracks for m in track.explanation.winners} | set(wanted)
     return Report(
-        model=readable(name),
-        labels=tuple(map(readable, model.labels)),
-        prototypes_per_class=model.head.config.prototypes_per_class,
-        segment_seconds=model.autoencoder.config.segment_seconds,
+        **model_facts(model, name),
         tracks=tuple(tracks),
         sounds={prototype: compressed(wave, model.sampling_rate) for prototype, wave in samples.items()},
         pictures={prototype: picture_uri(wave, model.sampling_rate) for prototype, wave in samples.items()},
@@ -237,5 +226,5 @@ def explain_tracks(
     """Explain tracks and write the page; options as for `build_report`, errors as for `describe_track`."""
     tracks = [describe_track(model, path) for path in paths]
     report = build_report(model, tracks, **{"name": "", **options})
-    Path(output).write_text(report.to_html(), encoding="utf-8")
+    report.write(output)
     return report

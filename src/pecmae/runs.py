@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pecmae.errors import CheckpointError, ConfigError
+from pecmae.whole_files import written_whole
 
 FORMAT_VERSION = 1
 _FREE_SETTINGS = {"checkpoint_every", "log_every", "keep_checkpoints"}  # may change between a run and its continuation
@@ -146,7 +147,7 @@ def start_from(module: nn.Module, run: Path) -> dict[str, str]:
                     f"{run}: the run there trained a network of other sizes ({name} differs); use the same preset."
                 )
             parameter.copy_(stored[name])
-            digest.update(stored[name].cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(stored[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return {"start_from": digest.hexdigest()[:16]}
 
 
@@ -159,9 +160,8 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=1))
 
 
 class History:

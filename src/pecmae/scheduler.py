@@ -1,30 +1,14 @@
-"""The sampler of the v-diffusion: from noise at sigma = 1 to codec features at sigma = 0.
+"""The sampler of the v-diffusion in the manner of diffusers; what it computes is in `pecmae.solver`."""
 
-In the paper's letters: angle = sigma · π/2, alpha = cos(angle), beta = sin(angle), x = alpha · x0 + beta · noise,
-v = alpha · noise - beta · x0. The exact flow is dx/d(angle) = v.
-
-Where x0 and noise do not change, x'' = -x in the angle: x turns like a pendulum, and one step of DDIM is that turn. "multistep"
-writes the flow as x'' + x = g. Over a step d in which g is constant,
-
-    x(angle + d) = cos d · x + sin d · v + (1 - cos d) · g
-    v(angle + d) = cos d · v - sin d · x + sin d · g
-
-so the network's next v tells g of the step just made. The step is corrected with it (a corrector that costs no call of the
-network, as in UniPC, Zhao et al. 2023, arXiv 2302.04867) and the next one is predicted with it. In the angle nothing is
-singular at either end, whereas the log-SNR, in which "dpmsolver++" extrapolates, is infinite at both.
-"""
-
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from diffusers import ConfigMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
-from torch import Tensor
+from torch import Generator, Tensor
 
-ALGORITHM_TYPES = ("ddim", "dpmsolver++", "multistep")
+from pecmae.solver import VDiffusionSolver
 
 
 @dataclass
@@ -35,16 +19,7 @@ class VDiffusionSchedulerOutput(BaseOutput):
     pred_original_sample: Tensor
 
 
-@dataclass(frozen=True)
-class _Turn:
-    """What the step after needs to know of a step: its angle, the g it assumed, and the v to expect were g zero."""
-
-    angle: float
-    g: Tensor
-    expected_v: Tensor
-
-
-class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
+class VDiffusionScheduler(VDiffusionSolver, SchedulerMixin, ConfigMixin):
     """Deterministic samplers for v-prediction over a continuous sigma that runs from 1 to 0.
 
     Parameters
@@ -56,32 +31,12 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
     """
 
     order = 1
+    init_noise_sigma = 1.0
     _compatibles: ClassVar[list] = []
 
     @register_to_config
     def __init__(self, algorithm_type: str = "multistep") -> None:
-        if algorithm_type not in ALGORITHM_TYPES:
-            raise ValueError(f"algorithm_type={algorithm_type!r} is not known; choose one of {', '.join(ALGORITHM_TYPES)}.")
-        self.init_noise_sigma = 1.0
-        self.num_inference_steps: int | None = None
-        self.sigmas = torch.empty(0)
-        self.timesteps = torch.empty(0)
-        self._step_index = 0
-        self._previous_x0: Tensor | None = None
-        self._last_turn: _Turn | None = None
-
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Plan `num_inference_steps` steps (≥ 1): `sigmas` has one more entry than `timesteps`, the final 0."""
-        if num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps={num_inference_steps} must be at least 1.")
-        self.num_inference_steps = num_inference_steps
-        self.sigmas = torch.linspace(1.0, 0.0, num_inference_steps + 1, dtype=torch.float64)
-        if self.config.algorithm_type == "multistep":
-            # Halfway between even steps and those of a cosine: shorter at both ends, where x0 or the noise is settled.
-            self.sigmas = (self.sigmas + (1 - (math.pi * self.sigmas).cos()) / 2) / 2
-        self.timesteps = self.sigmas[:-1].to(torch.float32).to(device)
-        self._step_index = 0
-        self._previous_x0 = self._last_turn = None
+        super().__init__(algorithm_type)
 
     def scale_model_input(self, sample: Tensor, timestep: float | Tensor | None = None) -> Tensor:
         """Return `sample` unchanged: the network takes it as it is."""
@@ -92,7 +47,7 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
         model_output: Tensor,
         timestep: float | Tensor,
         sample: Tensor,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         return_dict: bool = True,
     ) -> VDiffusionSchedulerOutput | tuple[Tensor, Tensor]:
         """Go from `timestep` to the next sigma.
@@ -106,83 +61,9 @@ class VDiffusionScheduler(SchedulerMixin, ConfigMixin):
         sample : Tensor [shape=(B, ...)]
             x at `timestep`.
         generator : torch.Generator, optional
-            Unused (both solvers are deterministic); part of the schedulers' common signature.
+            Unused (all solvers are deterministic); part of the schedulers' common signature.
         """
-        if self.num_inference_steps is None:
-            raise ValueError("The scheduler has no timesteps yet; call set_timesteps first.")
-        if self._step_index >= self.num_inference_steps:
-            raise ValueError("The last timestep was already taken; call set_timesteps to start again.")
-        sigma, sigma_next = (float(s) for s in self.sigmas[self._step_index : self._step_index + 2])
-        if not math.isclose(float(timestep), sigma, abs_tol=1e-6):
-            raise ValueError(f"timestep={float(timestep):.6g} is out of order; the next one is {sigma:.6g}.")
-        take = self._turn if self.config.algorithm_type == "multistep" else self._extrapolate
-        prev_sample, x0 = take(model_output, sample, sigma, sigma_next)
-        self._step_index += 1
+        prev_sample, x0 = self.advance(model_output, timestep, sample)
         if not return_dict:
             return prev_sample, x0
         return VDiffusionSchedulerOutput(prev_sample=prev_sample, pred_original_sample=x0)
-
-    def _extrapolate(self, v: Tensor, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor]:
-        """A step of DDIM, or of DPM-Solver++ where that has a slope: x at `sigma_next`, and x0."""
-        (alpha, beta), (alpha_next, beta_next) = _alpha_beta(sigma), _alpha_beta(sigma_next)
-        x0 = alpha * x - beta * v
-        estimate = x0
-        previous_x0 = self._previous_x0 if self._is_second_order() else None
-        if previous_x0 is not None:
-            estimate = x0 + self._slope() * (x0 - previous_x0)
-        self._previous_x0 = x0
-        # Equal to DDIM when the estimate is x0: the noise that the sample holds is kept, x0 takes the rest.
-        noise_kept = beta_next / beta
-        return noise_kept * x + (alpha_next - alpha * noise_kept) * estimate, x0
-
-    def _turn(self, v: Tensor, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor]:
-        """A step of "multistep": x at `sigma_next`, and x0."""
-        last, g = self._last_turn, torch.zeros_like(x)
-        if last is not None:
-            g = (v - last.expected_v) / math.sin(last.angle)
-            x = x + (1 - math.cos(last.angle)) * (g - last.g)
-        angle = (sigma_next - sigma) * math.pi / 2
-        cos, sin = math.cos(angle), math.sin(angle)
-        self._last_turn = _Turn(angle, g, expected_v=cos * v - sin * x)
-        alpha, beta = _alpha_beta(sigma)
-        return cos * x + sin * v + (1 - cos) * g, alpha * x - beta * v
-
-    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x at `timesteps` [shape=(B,), in [0, 1]] for clean samples and noise [shape=(B, ...)]."""
-        alpha, beta = _alpha_beta_like(timesteps, original_samples)
-        return alpha * original_samples + beta * noise
-
-    def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The training target v at `timesteps` [shape=(B,), in [0, 1]] for clean samples and noise [shape=(B, ...)]."""
-        alpha, beta = _alpha_beta_like(timesteps, sample)
-        return alpha * noise - beta * sample
-
-    def __len__(self) -> int:
-        """Number of planned steps."""
-        return len(self.timesteps)
-
-    def _is_second_order(self) -> bool:
-        # The log-SNR is infinite at sigma = 1 and at sigma = 0: no finite slope there.
-        finite = 1 < self._step_index < len(self.timesteps) - 1
-        return finite and self.config.algorithm_type == "dpmsolver++"
-
-    def _slope(self) -> float:
-        """How far the last change of x0 is carried on: half the ratio of this step to the last, in log-SNR."""
-        before, now, after = (float(s) for s in self.sigmas[self._step_index - 1 : self._step_index + 2])
-        return 0.5 * (_log_snr(after) - _log_snr(now)) / (_log_snr(now) - _log_snr(before))
-
-
-def _alpha_beta(sigma: float) -> tuple[float, float]:
-    angle = sigma * math.pi / 2
-    return math.cos(angle), math.sin(angle)
-
-
-def _log_snr(sigma: float) -> float:
-    alpha, beta = _alpha_beta(sigma)
-    return math.log(alpha / beta)
-
-
-def _alpha_beta_like(sigma: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and beta of `sigma` (B,), shaped to multiply `sample` (B, ...)."""
-    angle = sigma.to(sample.dtype).view(-1, *[1] * (sample.ndim - 1)) * (math.pi / 2)
-    return angle.cos(), angle.sin()

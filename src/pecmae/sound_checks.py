@@ -149,7 +149,7 @@ def check_sonification(
     count = model.head.config.num_prototypes
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("z", "rms", "peak", *(listeners or {}))}
     for seed in seeds:
-        waves = model.sonify(seed=seed) if sounds is None else np.stack([sounds.get(m, seed) for m in range(count)])
+        waves = model.sonify(seed=seed) if sounds is None else sounds.get_all(seed)
         found["rms"].append(np.sqrt(np.square(waves).mean(1)))
         found["peak"].append(np.abs(waves).max(1))
         parts = [model.autoencoder.encode(part).float().cpu() for part in torch.from_numpy(waves).split(BATCH)]

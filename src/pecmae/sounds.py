@@ -26,12 +26,12 @@ _MP3 = {
     "subtype": "MPEG_LAYER_III",
     "bitrate_mode": "CONSTANT",
     "compression_level": 0.7,
-}  # 56 kbit/s at 24 kHz
+}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _VORBIS = {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.7}
 
 # Raised when what a cached sound depends on changes.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 class CompressedSound:
@@ -100,8 +100,14 @@ class PrototypeSounds:
         """Of all that a sound depends on besides prototype and seed."""
         digest = hashlib.sha256()
         config = self.model.autoencoder.config
-        settings = [config.segment_samples, config.num_inference_steps, config.guidance_scale, *self.options.values()]
-        digest.update(json.dumps([CACHE_VERSION, settings, dict(self.model.scheduler.config)], default=str).encode())
+        settings = [
+            config.segment_samples,
+            config.num_inference_steps,
+            config.guidance_scale,
+            config.guidance_stop,
+            *self.options.values(),
+        ]
+        digest.update(json.dumps([CACHE_VERSION, settings, self.model.solver.algorithm_type], default=str).encode())
         digest.update(self.model.head.projected_prototypes().cpu().numpy().tobytes())
         for part in (self.model.autoencoder.denoiser, self.model.autoencoder.codec_decoder):
             for name, value in sorted(part.state_dict().items()):
@@ -113,35 +119,39 @@ class PrototypeSounds:
         """Where the sound of a prototype (0 … M-1) lies when it was made."""
         return self.folder / f"{prototype}-{seed}.flac"
 
-    def missing(self, prototypes: Iterable[int], seed: int) -> list[int]:
-        """Those of the `prototypes` that have to be made."""
-        return [prototype for prototype in prototypes if not self.path(prototype, seed).is_file()]
+    def make(self, sounds: Iterable[tuple[int, int]], advance: Callable[[], None] = lambda: None) -> None:
+        """Sonify together and keep those `sounds` that are missing; `advance` is called after each of all.
 
-    def make(self, prototypes: Iterable[int], seed: int, advance: Callable[[], None] = lambda: None) -> None:
-        """Sonify and keep those of the `prototypes` (0 … M-1) that are missing; `advance` is called after each of all."""
-        wanted = list(prototypes)
-        missing = self.missing(wanted, seed)
+        A sound is a prototype (0 … M-1) and a seed.
+        """
+        wanted = list(sounds)
+        missing = [sound for sound in wanted if not self.path(*sound).is_file()]
         for _ in range(len(wanted) - len(missing)):
             advance()
+        if not missing:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        per_class = self.model.head.config.prototypes_per_class
-        for prototype in missing:
-            label = self.model.labels[prototype // per_class]
-            samples = self.model.sonify(label, prototype=prototype % per_class, seed=seed, **self.options)[0]
-            write_audio(self.path(prototype, seed), samples, self.model.sampling_rate)
+        for sound, samples in zip(missing, self.model.sonify_each(missing, **self.options), strict=True):
+            write_audio(self.path(*sound), samples, self.model.sampling_rate)
             advance()
 
     def get(self, prototype: int, seed: int = 0) -> np.ndarray:
         """Samples of a prototype's sound [shape=(N,)], made when it is missing or its file is damaged."""
-        self.make([prototype], seed)
+        self.make([(prototype, seed)])
         try:
             with without_audio_warnings():
                 return load_audio(self.path(prototype, seed), target_rate=self.model.sampling_rate)
         except AudioError:
             self.path(prototype, seed).unlink()
-            self.make([prototype], seed)
+            self.make([(prototype, seed)])
             with without_audio_warnings():
                 return load_audio(self.path(prototype, seed), target_rate=self.model.sampling_rate)
+
+    def get_all(self, seed: int = 0) -> np.ndarray:
+        """Samples of every prototype's sound [shape=(M, N)]; those that are missing are made together."""
+        numbers = range(self.model.head.config.num_prototypes)
+        self.make([(number, seed) for number in numbers])
+        return np.stack([self.get(number, seed) for number in numbers])
 
 
 @contextmanager

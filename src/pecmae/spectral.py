@@ -58,6 +58,19 @@ class SpectralLoss(nn.Module):
             levels.append(F.l1_loss(_cell_levels(found), _cell_levels(wanted)))
         return torch.stack(log_errors).mean(), torch.stack(errors).mean(), torch.stack(levels).mean()
 
+    def dynamics(self, output: Tensor, target: Tensor) -> Tensor:
+        """How far the loudness of each mel band is distributed otherwise over time than in the target, in nepers.
+
+        Both are (B, samples). The log-amplitudes of a band are compared in order of size (the 1-D Wasserstein distance), so
+        that peaks and the gaps between notes count, but not when they are. The error of each frame is least for the median of
+        what may come, which has neither.
+        """
+        errors = []
+        for n_fft, _ in MEL_RESOLUTIONS:
+            found, wanted = ((self.mel(wav, n_fft) + MAGNITUDE_FLOOR).log().sort(1).values for wav in (output, target))
+            errors.append(F.l1_loss(found, wanted))
+        return torch.stack(errors).mean()
+
 
 def _cell_levels(mel: Tensor) -> Tensor:
     """Log RMS of mel amplitudes (B, frames, bands) in cells of eight frames by four bands."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pecmae.collection import Clip, Collection, with_splits
+from pecmae.collection import Clip, Collection, split_order, with_splits
+from pecmae.data import SPLITS
 from pecmae.errors import ConfigError
 
 # Shares of a collection that validate and test where it has no splits of its own.
@@ -27,7 +28,7 @@ def complete_splits(
     ----------
     collection : Collection
     validation_share, test_share : float
-        Of all clips that are divided, in [0, 0.5]; a class with three clips or more gets at least one in each.
+        Of all clips that are divided, from 0 to below 0.5; a class with three clips or more gets at least one in each.
     seed : int
         The same seed divides the same files alike, wherever the folder lies.
 
@@ -54,11 +55,8 @@ def complete_splits(
     places = divide(clips, {name: share for name, share in shares.items() if share}, seed, collection.name)
     for name in ("train", *shares):
         given[name] = tuple(clip for clip, place in zip(clips, places, strict=True) if place == name)
-    order = [
-        *(name for name in ("train", "validation", "test") if given.get(name)),
-        *(set(given) - {"train", "validation", "test"}),
-    ]
-    return with_splits(collection, {name: given[name] for name in order})
+    kept = (name for name, clips in given.items() if clips or name not in SPLITS)
+    return with_splits(collection, {name: given[name] for name in sorted(kept, key=split_order)})
 
 
 def _by_class(clips: Sequence[Clip], shares: Mapping[str, float], seed: int, name: str) -> np.ndarray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HASH_CHUNK_BYTES = 1 << 20
+WEIGHTS_FILE = "model.safetensors"
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> di
     Raises
     ------
     ConfigError
-        The file is missing, is not such a file, or comes from a newer version.
+        The file is missing, is not such a file, comes from a newer version, or has hashes without that of the weights.
     """
     path = Path(path)
     try:
@@ -123,6 +124,9 @@ def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> di
             f"{path}: format version {found} is newer than {format_version}, the newest this pecmae reads; "
             "upgrade it with 'pip install --upgrade pecmae'."
         )
+    hashes = config.get("sha256", {WEIGHTS_FILE: ""})
+    if not isinstance(hashes, dict) or not isinstance(hashes.get(WEIGHTS_FILE), str):
+        raise ConfigError(f"{path}: 'sha256' should hold the hash of {WEIGHTS_FILE}; restore it or save the model again.")
     return config
 
 

@@ -92,14 +92,6 @@ class ZooEntry:
             f" --prototypes-per-class {self.prototypes_per_class}{'' if self.adaptor else ' --no-adaptor'} --output OUT"
         )
 
-    @property
-    def labels_hint(self) -> str:
-        """The classes in a few words, for tables."""
-        if not self.labels:
-            return "none"
-        shown = ", ".join(self.labels[:3])
-        return f"{len(self.labels)}: {shown}, …" if len(self.labels) > 3 else shown
-
 
 def _published_autoencoder(seconds: int, data: str) -> ZooEntry:
     folder = f"models/DiffTransformerAE2L8L1CLS-{seconds}s"

@@ -1,0 +1,31 @@
+"""Arguments and options that several commands share, each worded once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
+    ),
+]
+Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an existing one is replaced.")]
+Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and twice as fast (default: the model's)")
+]
+Seed = Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where sounds are kept for the next run (default: beside the Hub's cache)"),
+]
+Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
+Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
+]
