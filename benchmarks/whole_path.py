@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     data = ["--data", str(args.output / "clips")]
     fitting = ["--autoencoder", args.autoencoder or str(args.output / "autoencoder"), "--output", str(run)]
     fitting += ["--prototypes", "1", "--preset", "mini", "--steps", str(args.steps)]
-    report = ["--model", str(model), "--cache", str(run / "cache"), "--output", str(args.output / "report.json")]
+    report = ["--model", str(model), "--output", str(args.output / "report.json")]
     saying = ["--class", label, "--prototype", "0", "--steps", "4", "--model", str(model), "--output", str(sound)]
     print("| step | seconds | processor seconds |\n|---|---:|---:|", flush=True)
     if args.autoencoder is None:

@@ -47,11 +47,17 @@ def chosen_clips(args: argparse.Namespace) -> tuple[Collection, tuple[Clip, ...]
     return collection, clips
 
 
+def cache_folder(args: argparse.Namespace) -> Path:
+    """Where embeddings are: beside the model, in the run that fitted it, unless something else is said."""
+    beside = Path(args.model or "").parent / "cache"
+    return Path(args.cache) if args.cache else beside if args.model and beside.is_dir() else default_cache()
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """The whole report."""
     collection, clips = chosen_clips(args)
     model = PECMAE.from_pretrained(args.model, device=args.device)
-    cache = EmbeddingCache(args.cache or default_cache(), model.autoencoder)
+    cache = EmbeddingCache(cache_folder(args), model.autoencoder)
     tracks, failed = embed_files(cache, clips, model.labels, skip_bad=True, progress=True)
     evaluation = evaluate_embedded(model, tracks, failed)
     report: dict[str, Any] = {"data": collection.name, "split": args.split, "tracks": evaluation.to_dict()}
@@ -85,7 +91,10 @@ def main(argv: list[str] | None = None) -> None:
         "--round-trips", type=int, default=20, help="tracks decoded and encoded again, all segments of each (default: 20)"
     )
     parser.add_argument("--no-health", action="store_true", help="do not compare the prototypes with the training split")
-    parser.add_argument("--cache", help="where embeddings are kept (default: a folder beside the Hub's cache)")
+    parser.add_argument(
+        "--cache",
+        help="where embeddings are kept (default: the cache of the run that made MODEL, or a folder beside the Hub's cache)",
+    )
     parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")
     parser.add_argument("--picture", type=Path, help="write the confusion matrix here (.png, .svg, .pdf); needs matplotlib")
     parser.add_argument("--output", type=Path, help="JSON file (default: standard output)")

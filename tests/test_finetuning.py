@@ -102,16 +102,19 @@ def test_gtzan_s_missing_clips_can_be_left_out(tiny_autoencoder, tmp_path):
     ],
     ids=["gtzan", "medley"],
 )
-def test_a_data_set_s_tree_through_both_scripts(tiny_autoencoder, tmp_path, capsys, write, dataset, name, tested):
-    data = ["--data", str(write(tmp_path / "tree")), "--dataset", dataset, "--cache", str(tmp_path / "cache")]
+def test_a_data_set_s_tree_through_both_scripts(tiny_autoencoder, tmp_path, capsys, monkeypatch, write, dataset, name, tested):
+    data = ["--data", str(write(tmp_path / "tree")), "--dataset", dataset]
     tiny_autoencoder.save_pretrained(tmp_path / "ae")
     run = ["--output", str(tmp_path / "run"), "--preset", "toy", "--prototypes", "1", "--skip-bad"]
     finetune.main([*data, "--autoencoder", str(tmp_path / "ae"), *run])
     assert json.loads(capsys.readouterr().out)["step"] == 6
+    cached = sorted((tmp_path / "run" / "cache").rglob("*"))
+    monkeypatch.setattr(evaluate, "default_cache", lambda: pytest.fail("the run has a cache"))
     picture, output = tmp_path / "confusion.png", tmp_path / "report.json"
     model = ["--model", str(tmp_path / "run" / "model"), "--seeds", "1", "--round-trips", "2", "--device", "cpu"]
     evaluate.main([*data, *model, "--picture", str(picture), "--output", str(output)])
     report = json.loads(output.read_text())
+    assert sorted((tmp_path / "run" / "cache").rglob("*")) == cached  # nothing was embedded again
     assert (report["data"], report["split"]) == (name, "test")
     fitted = json.loads((tmp_path / "run" / "report.json").read_text())["evaluations"]["test"]
     assert report["tracks"]["confusion"] == fitted["confusion"]

@@ -130,5 +130,6 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path, mode, kept):
     whole, _ = fit_head(clusters(), CONFIG, SETTINGS, **options)
     assert torch.equal(weights(continued), weights(whole))
     assert [point["step"] for point in result.history] == list(range(1, 11))
+    assert fit_head(clusters(), CONFIG, SETTINGS, output=tmp_path / "run", **options)[1] == result  # it has finished already
     with pytest.raises(ConfigError, match="the run there had other settings"):
         fit_head(clusters(), CONFIG, replace(SETTINGS, seed=1), output=tmp_path / "run", **options)

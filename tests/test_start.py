@@ -40,12 +40,12 @@ import importlib, json, pkgutil, sys
 sys.modules["accelerate"] = sys.modules["transformers"] = None
 import pecmae
 failed = []
-for module in pkgutil.iter_modules(pecmae.__path__):
+for name in sorted(module.name for module in pkgutil.iter_modules(pecmae.__path__) if module.name != "__main__"):
     try:
-        importlib.import_module(f"pecmae.{module.name}")
+        importlib.import_module(f"pecmae.{name}")
     except ModuleNotFoundError as error:
         assert error.name.split(".")[0] in ("accelerate", "transformers"), error
-        failed.append(module.name)
+        failed.append(name)
 try:
     pecmae.fit
 except pecmae.PecmaeError as error:

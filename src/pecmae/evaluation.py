@@ -47,7 +47,7 @@ class Evaluation:
         """Share of each class's tracks that got its label; classes without tracks are left out."""
         counts = self.confusion.sum(1)
         hits = self.confusion.diagonal()
-        return {name: hits[i] / counts[i] for i, name in enumerate(self.labels) if counts[i]}
+        return {name: float(hits[i] / counts[i]) for i, name in enumerate(self.labels) if counts[i]}
 
     @property
     def accuracy(self) -> float:

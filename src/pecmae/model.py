@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from pecmae.audio import AudioSource
 from pecmae.autoencoder import Autoencoder
 from pecmae.companion import carry_companion
-from pecmae.configuration import AutoencoderReference, ModelConfig
+from pecmae.configuration import AutoencoderReference
+from pecmae.decisions import explanation_of, prediction_of
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
 from pecmae.hub import resolve_model
-from pecmae.model_directory import load_autoencoder, read_model, write_model
+from pecmae.model_directory import load_autoencoder, read_model, write_card, write_model
 from pecmae.outputs import Explanation, Prediction
 from pecmae.precision import pick_device, pick_dtype
 from pecmae.prototypes import PrototypeHead
@@ -221,36 +222,15 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
         prediction = self._predict(source, sampling_rate, batch_size)
-        return Explanation(
-            labels=self.labels,
-            prototype_labels=self.head.prototype_labels.cpu().numpy(),
-            segment_similarities=prediction.segment_similarities,
-            weight=self.head.linear.weight.detach().cpu().numpy(),
-            bias=self.head.linear.bias.detach().cpu().numpy(),
-            logits=prediction.logits,
-        )
+        return explanation_of(self.head, self.labels, prediction)
 
     def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> Prediction:
         track = self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size)
         return self.classify(track.z, duration=track.duration)
 
-    @torch.no_grad()
     def classify(self, z: Tensor, *, duration: float = float("nan")) -> Prediction:
         """Classify a track from the z of its segments [shape=(S, D)]: logits are averaged over segments."""
-        similarities = self.head.similarities(z.to(self.head.prototypes.device))  # (S, M)
-        segment_logits = self.head.linear(similarities)  # (S, C)
-        logits = segment_logits.mean(0)  # (C,)
-        scores = self.head.scores(logits).cpu().numpy()
-        order = np.argsort(-scores, kind="stable")
-        return Prediction(
-            label=self.labels[order[0]],
-            score=float(scores[order[0]]),
-            scores={self.labels[index]: float(scores[index]) for index in order},
-            logits=logits.cpu().numpy(),
-            segment_logits=segment_logits.cpu().numpy(),
-            segment_similarities=similarities.cpu().numpy(),
-            duration=duration,
-        )
+        return prediction_of(self.head, self.labels, z, duration)
 
     @classmethod
     def from_pretrained(
@@ -310,22 +290,10 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
             `pecmae.cards.ModelCardFacts`.
         """
-        # Imported here: only saving writes a card.
-        from pecmae.cards import facts_from_directory, render_card
-
         stored = None if dtype is None else pick_dtype(dtype)
-        config = ModelConfig(
-            labels=self.labels,
-            head=self.head.config,
-            mean=float(self.head.mean),
-            std=float(self.head.std),
-            autoencoder=self.autoencoder_reference,
-        )
         with save_directory_atomically(save_directory) as folder:
-            write_model(folder, config, self.head, self.autoencoder, self.scheduler, stored)
+            write_model(folder, self.labels, self.head, self.autoencoder, self.autoencoder_reference, self.scheduler, stored)
             # It describes these weights and no others.
             if self._directory:
                 carry_companion(self._directory, folder)
-            facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
-            card = render_card("model", facts_from_directory(folder, **facts))
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            write_card(folder, {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})})

@@ -1,6 +1,7 @@
-"""The directory of a model: configuration, weights of the head, scheduler, and the autoencoder or where it is."""
+"""The directory of a model: configuration, weights of the head, scheduler, card, and the autoencoder or where it is."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +52,28 @@ def load_autoencoder(directory: Path, reference: AutoencoderReference | None, **
 
 def write_model(
     folder: Path,
-    config: ModelConfig,
+    labels: tuple[str, ...],
     head: PrototypeHead,
     autoencoder: Autoencoder,
+    reference: AutoencoderReference | None,
     scheduler: "VDiffusionScheduler",
     dtype: torch.dtype | None,
 ) -> None:
-    """Fill an empty folder; the autoencoder is written unless the configuration refers to it, weights as `dtype` if given."""
+    """Fill an empty folder; the autoencoder is written unless there is a reference to it, weights as `dtype` if given."""
     digest = save_weights(head, folder / "model.safetensors", dtype)
+    config = ModelConfig(labels=labels, head=head.config, mean=float(head.mean), std=float(head.std), autoencoder=reference)
     values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config.to_dict()}
     values["sha256"] = {"model.safetensors": digest}
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     scheduler.save_pretrained(folder / "scheduler")
-    if config.autoencoder is None:
+    if reference is None:
         (folder / "autoencoder").mkdir()
         autoencoder.write(folder / "autoencoder", dtype)
+
+
+def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the card of the model in `folder`; facts as in `pecmae.cards.ModelCardFacts`."""
+    # Imported here: only saving writes a card.
+    from pecmae.cards import facts_from_directory, render_card
+
+    (folder / "README.md").write_text(render_card("model", facts_from_directory(folder, **facts)), encoding="utf-8")

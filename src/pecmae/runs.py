@@ -22,6 +22,7 @@ from pecmae.whole_files import written_whole
 
 FORMAT_VERSION = 1
 _FREE_SETTINGS = {"checkpoint_every", "log_every", "keep_checkpoints"}  # may change between a run and its continuation
+_NO_LOSSES = {"step", "learning_rate", "seconds"}  # what a point of the history holds beside losses
 
 
 class MovingAverage:
@@ -180,6 +181,10 @@ class History:
         self.window = []
         self.points.append({"step": step, **losses, "learning_rate": learning_rate, "seconds": round(seconds, 1)})
         return losses
+
+    def last(self) -> dict[str, float]:
+        """Averages of the last window; none before the first."""
+        return {name: value for name, value in (self.points or [{}])[-1].items() if name not in _NO_LOSSES}
 
     def write(self) -> None:
         """Write history.json."""

@@ -119,7 +119,7 @@ def train(
     ema = MovingAverage(objective, settings.ema_decay) if settings.ema_decay is not None else None
     step, before = run.load(accelerator, ema) if run is not None else (0, 0.0)
     history = History(None if run is None else run.output / "history.json", step)
-    losses: dict[str, float] = {}
+    losses = history.last()
     wrapped.train()
     bar = tqdm(total=settings.steps, initial=step, disable=not (progress and accelerator.is_main_process), mininterval=5)
     late = False
