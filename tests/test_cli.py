@@ -97,6 +97,7 @@ def test_version(pecmae: Pecmae) -> None:
         ["classify", "a.wav", "--batch-size", "many"],
         ["sonify", "--steps", "0"],
         ["sonify", "--seed", "-1"],
+        ["sonify", "--guidance", "nan"],
         ["embed", "a.wav"],
         ["convert", "w.pt"],
         ["frobnicate"],

@@ -114,6 +114,8 @@ class TestSonify:
             tiny_model.sonify("polka")
         with pytest.raises(ValueError, match="prototype=2 does not exist; each class has 2"):
             tiny_model.sonify("jazz", prototype=2)
+        with pytest.raises(ValueError, match="labels is empty; name a class"):
+            tiny_model.sonify([])
 
 
 class TestDirectory:
@@ -176,10 +178,13 @@ class TestDirectory:
         loaded = PECMAE.from_pretrained(tiny_model_dir, autoencoder=tiny_model.autoencoder)
         assert loaded.autoencoder is tiny_model.autoencoder
 
-    @pytest.mark.parametrize("key", ["labels", "head", "normalisation", "autoencoder", "sha256"])
-    def test_a_missing_setting_is_named(self, tiny_model, tmp_path, key):
+    @pytest.mark.parametrize(
+        ("folder", "key"),
+        [*(("", key) for key in ("labels", "head", "normalisation", "autoencoder", "sha256")), ("autoencoder", "sha256")],
+    )
+    def test_a_missing_setting_is_named(self, tiny_model, tmp_path, folder, key):
         tiny_model.save_pretrained(tmp_path / "model")
-        path = tmp_path / "model" / "config.json"
+        path = tmp_path / "model" / folder / "config.json"
         config = json.loads(path.read_text())
         del config[key]
         path.write_text(json.dumps(config))

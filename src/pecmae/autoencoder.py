@@ -273,7 +273,9 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         if values.pop("model_type", None) != MODEL_TYPE:
             raise ConfigError(f"{path}: this is not an autoencoder; load it with PECMAE.from_pretrained.")
         del values["format_version"]
-        sha256 = values.pop("sha256", {})
+        if "sha256" not in values:
+            raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the autoencoder again.")
+        sha256 = values.pop("sha256")
         config = config_from_dict(AutoencoderConfig, values, str(path))
         picked = pick_loading_dtype(dtype, target, config.embedding_dim)
         model = cls(config)

@@ -1,9 +1,17 @@
 """Arguments and options that several commands share, each worded once."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to guide with; choose one such as 2.")
+    return value
+
 
 Paths = Annotated[
     list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
@@ -17,7 +25,8 @@ Model = Annotated[
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an existing one is replaced.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")]
 Guidance = Annotated[
-    float | None, typer.Option(metavar="W", help="Guidance scale; 1 is none, and faster (default: the model's)")
+    float | None,
+    typer.Option(metavar="W", callback=_finite, help="Guidance scale; 1 is none, and faster (default: the model's)"),
 ]
 Seed = Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")]
 Cache = Annotated[

@@ -211,6 +211,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def prototype_indices(self, labels: str | Sequence[str] | None = None, prototype: int | None = None) -> list[int]:
         """Rows of the named classes' prototypes among all M; parameters and errors as for `sonify`."""
         names = self.labels if labels is None else (labels,) if isinstance(labels, str) else labels
+        if not names:
+            raise ValueError("labels is empty; name a class, or leave it out for all.")
         if unknown := [name for name in names if name not in self.labels]:
             raise ValueError(f"{unknown[0]!r} is not a class of this model; choose from {', '.join(self.labels)}.")
         per_class = self.head.config.prototypes_per_class
