@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import EncodecModel
 
+from pecmae.codec_widening import Codec
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.encodecmae import EncodecMAE, MaskedTokenModel
 from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     settings, output = training_settings(args, defaults), Path(args.output)
 
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-    codec = EncodecModel.from_pretrained(args.codec).to(accelerator.device)
+    codec = Codec.from_pretrained(args.codec).to(accelerator.device)
     files = collection_from_arguments(args).splits
     with accelerator.main_process_first():
         segments = training_segments(args, codec, files)

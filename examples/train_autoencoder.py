@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import EncodecModel
 
 from pecmae import Autoencoder, AutoencoderConfig
+from pecmae.codec_widening import Codec
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.errors import ConfigError
 from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
@@ -45,7 +45,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-def build_autoencoder(codec: EncodecModel, encodecmae: Path, **sizes: float) -> Autoencoder:
+def build_autoencoder(codec: Codec, encodecmae: Path, **sizes: float) -> Autoencoder:
     """An autoencoder with random summarizer and denoiser around a codec and an EnCodecMAE."""
     stored = read_json_config(encodecmae / "config.json", format_version=1)
     if stored["codec"] != weights_key(codec):
@@ -54,6 +54,7 @@ def build_autoencoder(codec: EncodecModel, encodecmae: Path, **sizes: float) -> 
         sampling_rate=codec.config.sampling_rate,
         feature_dim=codec.config.hidden_size,
         codec_num_filters=codec.config.num_filters,
+        codec_decoder_num_filters=codec.decoder_num_filters,
         codec_upsampling_ratios=tuple(codec.config.upsampling_ratios),
         codec_num_lstm_layers=codec.config.num_lstm_layers,
         embedding_dim=stored["dim"],
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     settings, output = training_settings(args, defaults), Path(args.output)
 
     accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-    codec = EncodecModel.from_pretrained(args.codec).to(accelerator.device)
+    codec = Codec.from_pretrained(args.codec).to(accelerator.device)
     torch.manual_seed(settings.seed)
     autoencoder = build_autoencoder(codec, Path(args.encodecmae), segment_seconds=args.segment_seconds, **sizes).to(
         accelerator.device

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import EncodecConfig, EncodecModel
+from transformers import EncodecConfig
 
 from pecmae.codec_calibration import (
     feature_statistics,
@@ -24,6 +24,7 @@ from pecmae.codec_calibration import (
 )
 from pecmae.codec_refinement import DecoderObjective
 from pecmae.codec_training import CodecObjective, codec_config, reset_codebooks
+from pecmae.codec_widening import Codec, with_wider_decoder
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.data import WaveformStore
 from pecmae.runs import write_json
@@ -76,8 +77,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--refine", metavar="CODEC", help="train the decoder of this codec further, against a critic; features stay"
     )
+    parser.add_argument("--widen", action="store_true", help="with --refine: double the filters of the decoder first")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
+    if args.widen and not args.refine:
+        parser.error("--widen needs --refine CODEC, whose decoder it doubles.")
     config, defaults = PRESETS[args.preset]
     if args.refine:
         defaults = REFINEMENT[args.preset]
@@ -96,12 +100,15 @@ def main(argv: list[str] | None = None) -> None:
 
     torch.manual_seed(settings.seed)
     if args.refine:
-        model = EncodecModel.from_pretrained(args.refine).train()
+        model = Codec.from_pretrained(args.refine)
+        if args.widen:
+            model = with_wider_decoder(model, torch.Generator().manual_seed(settings.seed))
+        model.train()
     else:
-        model = EncodecModel(config)
+        model = Codec(config)
         reset_codebooks(model)
         scale_initial_weights(model, torch.from_numpy(store.random_crops(np.random.default_rng(settings.seed), 16, length)))
-    description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": config.to_dict()}
+    description = {"stage": "codec", "preset": args.preset, "data": store.key, "codec": model.config.to_dict()}
     if args.refine:
         description |= {"stage": "codec decoder", "refined": weights_key(model)}
     result = train(

@@ -17,6 +17,7 @@ TINY = AutoencoderConfig(
     segment_seconds=0.4,
     feature_dim=8,
     codec_num_filters=2,
+    codec_decoder_num_filters=2,
     codec_num_lstm_layers=1,
     embedding_dim=16,
     feed_forward_dim=32,

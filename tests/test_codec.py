@@ -14,7 +14,12 @@ from pecmae.codec import CausalConv, CodecDecoder, CodecEncoder, NormedConvoluti
 from pecmae.spectral import MEL_RESOLUTIONS, mel_bank
 
 CONFIG = AutoencoderConfig(
-    feature_dim=8, codec_num_filters=2, codec_upsampling_ratios=(4, 5), segment_seconds=0.1, codec_num_lstm_layers=2
+    feature_dim=8,
+    codec_num_filters=2,
+    codec_decoder_num_filters=2,
+    codec_upsampling_ratios=(4, 5),
+    segment_seconds=0.1,
+    codec_num_lstm_layers=2,
 )
 
 

@@ -13,10 +13,12 @@ from transformers import EncodecModel
 import collect_curves
 import finetune
 import pretrain_encodecmae
+import replace_decoder
 import train_autoencoder
 import train_codec
 from pecmae import PECMAE, Autoencoder
 from pecmae.audio import write_audio
+from pecmae.codec_widening import Codec
 from pecmae.errors import ConfigError
 
 RATE = 24_000
@@ -54,6 +56,7 @@ def runs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
 
     codec = ["--codec", str(run("codec", train_codec.main, data) / "codec")]
     run("refined", train_codec.main, [*data, "--refine", codec[1]])
+    run("widened", train_codec.main, [*data, "--refine", codec[1], "--widen"])
     encodecmae = run("encodecmae", pretrain_encodecmae.main, [*data, *codec, *LENGTHS]) / "encodecmae"
     autoencoder = run("autoencoder", train_autoencoder.main, [*data, *codec, "--encodecmae", str(encodecmae), *LENGTHS])
     run("head", finetune.main, [*data, "--autoencoder", str(autoencoder / "autoencoder"), "--prototypes", "2", "--bundle"])
@@ -65,6 +68,7 @@ def runs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
     [
         ("codec", "codec"),
         ("refined", "codec"),
+        ("widened", "codec"),
         ("encodecmae", "encodecmae"),
         ("autoencoder", "autoencoder"),
         ("head", "model"),
@@ -78,10 +82,38 @@ def test_a_stopped_and_continued_run_gives_the_same_weights(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_refining_the_codec_keeps_its_features(runs: dict[str, tuple[Path, Path]]) -> None:
-    before, after = (EncodecModel.from_pretrained(runs[stage][0] / "codec").state_dict() for stage in ("codec", "refined"))
+@pytest.mark.parametrize("stage", ["refined", "widened"])
+def test_refining_the_codec_keeps_its_features(runs: dict[str, tuple[Path, Path]], stage: str) -> None:
+    before, after = (Codec.from_pretrained(runs[name][0] / "codec").state_dict() for name in ("codec", stage))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder"}
+
+
+@pytest.mark.parametrize("stage", ["refined", "widened"])
+def test_a_refined_decoder_replaces_that_of_a_model(
+    runs: dict[str, tuple[Path, Path]], music: Path, stage: str, tmp_path: Path
+) -> None:
+    before, codec = runs["head"][0] / "model", runs[stage][0] / "codec"
+    replace_decoder.main(["--model", str(before), "--codec", str(codec), "--output", str(tmp_path / "model")])
+    old, new = (PECMAE.from_pretrained(path, device="cpu", dtype="float32") for path in (before, tmp_path / "model"))
+    wav = music / "validation" / "low" / "0.wav"
+    assert new.predict(wav).scores == old.predict(wav).scores
+    features = torch.randn(1, 15, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = Codec.from_pretrained(codec).eval().decoder(features.transpose(1, 2))[:, 0]
+        torch.testing.assert_close(new.autoencoder.features_to_wav(features), expected)
+        assert not torch.allclose(old.autoencoder.features_to_wav(features), expected)
+    assert new.sonify("low", prototype=0, num_inference_steps=2).shape == (1, 9600)
+
+
+def test_a_decoder_of_another_codec_is_refused(runs: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
+    codec = Codec.from_pretrained(runs["codec"][0] / "codec")
+    torch.nn.init.zeros_(codec.encoder.layers[0].conv.bias)
+    codec.save_pretrained(tmp_path / "codec")
+    arguments = ["--model", str(runs["autoencoder"][0] / "autoencoder"), "--codec", str(tmp_path / "codec")]
+    with pytest.raises(ConfigError, match="another encoder"):
+        replace_decoder.main([*arguments, "--output", str(tmp_path / "model")])
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_codec_s_features_are_standardised(runs: dict[str, tuple[Path, Path]], music: Path) -> None:

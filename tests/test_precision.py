@@ -74,7 +74,8 @@ def directory(tmp_path_factory):
     torch.manual_seed(0)
     sizes = {"num_encoder_layers": 1, "num_summarizer_layers": 1, "num_denoiser_layers": 1, "num_heads": 2}
     config = AutoencoderConfig(
-        segment_seconds=0.4, feature_dim=8, codec_num_filters=2, codec_num_lstm_layers=1, embedding_dim=64,
+        segment_seconds=0.4, feature_dim=8, codec_num_filters=2, codec_decoder_num_filters=2, codec_num_lstm_layers=1,
+        embedding_dim=64,
         feed_forward_dim=64, num_encoder_heads=2, **sizes,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("wide") / "model"

@@ -52,7 +52,7 @@ except pecmae.PecmaeError as error:
     print(json.dumps([failed, str(error)]))
 """
 TRAINING = {
-    *("adversarial", "codec_calibration", "codec_refinement", "codec_training", "feature_cache"),
+    *("adversarial", "codec_calibration", "codec_refinement", "codec_training", "codec_widening", "feature_cache"),
     *("finetuning", "fitting", "objectives", "runs", "training"),
 }
 

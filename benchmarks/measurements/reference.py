@@ -47,15 +47,8 @@ class ReferenceAutoencoder:
             "summarizer": Stack(part(self.weights, "summarizer.encoder."), config.num_heads),
             "denoiser": Stack(part(self.weights, "denoiser.encoder."), config.num_heads),
         }
-        codec_config = EncodecConfig(
-            sampling_rate=config.sampling_rate,
-            hidden_size=config.feature_dim,
-            num_filters=config.codec_num_filters,
-            upsampling_ratios=list(config.codec_upsampling_ratios),
-            num_lstm_layers=config.codec_num_lstm_layers,
-        )
-        self.codec_encoder = EncodecEncoder(codec_config).eval()
-        self.codec_decoder = EncodecDecoder(codec_config).eval()
+        self.codec_encoder = EncodecEncoder(_codec_config(config, config.codec_num_filters)).eval()
+        self.codec_decoder = EncodecDecoder(_codec_config(config, config.codec_decoder_num_filters)).eval()
         self.codec_encoder.load_state_dict(part(self.weights, "codec_encoder."))
         self.codec_decoder.load_state_dict(part(self.weights, "codec_decoder."))
 
@@ -192,3 +185,13 @@ class Stack:
 def part(weights: Weights, prefix: str) -> dict[str, Tensor]:
     """Weights under `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def _codec_config(config: AutoencoderConfig, num_filters: int) -> EncodecConfig:
+    return EncodecConfig(
+        sampling_rate=config.sampling_rate,
+        hidden_size=config.feature_dim,
+        num_filters=num_filters,
+        upsampling_ratios=list(config.codec_upsampling_ratios),
+        num_lstm_layers=config.codec_num_lstm_layers,
+    )

@@ -234,6 +234,7 @@ def _read_config(source: _Tensors, codec: StateDict, segment_seconds: float) -> 
         segment_seconds=segment_seconds,
         feature_dim=feature_dim,
         codec_num_filters=len(filters),
+        codec_decoder_num_filters=len(filters),
         embedding_dim=dim,
         feed_forward_dim=len(feed_forward),
         num_encoder_layers=source.count_layers(STACKS["encodecmae.encoder"]),

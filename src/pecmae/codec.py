@@ -162,7 +162,7 @@ class CodecDecoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        width = config.codec_num_filters * 2 ** len(config.codec_upsampling_ratios)
+        width = config.codec_decoder_num_filters * 2 ** len(config.codec_upsampling_ratios)
         layers: list[nn.Module] = [CausalConv(config.feature_dim, width, KERNEL)]
         layers += [ResidualLSTM(width, config.codec_num_lstm_layers)]
         for stride in config.codec_upsampling_ratios:

@@ -5,13 +5,19 @@ What was computed from the features (tokens, embeddings, z) stays valid, so this
 Shapes: B batch, F features, T frames, N samples.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import EncodecModel
 
 from pecmae.adversarial import Critic, balanced
+from pecmae.autoencoder import Autoencoder
+from pecmae.codec import CodecDecoder
 from pecmae.codec_training import noisy_features, use_fast_padding
+from pecmae.codec_widening import Codec
+from pecmae.errors import ConfigError
 from pecmae.spectral import SpectralLoss
 from pecmae.training import StepContext
 
@@ -59,3 +65,22 @@ class DecoderObjective(nn.Module):
         loss = balanced(output, losses, SHARES) + verdict["critic"]
         shown = {"log_mel": log_mel, "level": level, "dynamics": dynamics, "features": losses["features"]}
         return {"loss": loss, **shown, **verdict}
+
+
+def replace_decoder(autoencoder: Autoencoder, codec: Codec) -> None:
+    """Let an autoencoder make its sound with the decoder of `codec`, in place; z and what is generated stay the same.
+
+    Raises
+    ------
+    ConfigError
+        The encoder of `codec`, which the features belong to, is another one.
+    """
+    theirs = codec.encoder.state_dict()
+    for name, own in autoencoder.codec_encoder.state_dict().items():
+        # As far as the autoencoder may have been rounded, to float16 or bfloat16.
+        if name not in theirs or theirs[name].shape != own.shape or not torch.allclose(own.float(), theirs[name], 1e-2, 1e-4):
+            raise ConfigError("the codec has another encoder than the autoencoder; give a refinement of the autoencoder's own.")
+    config = replace(autoencoder.config, codec_decoder_num_filters=codec.decoder_num_filters)
+    decoder = CodecDecoder(config)
+    decoder.load_state_dict(codec.decoder.state_dict())
+    autoencoder.config, autoencoder.codec_decoder = config, decoder.to(autoencoder.device).eval()

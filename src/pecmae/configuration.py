@@ -22,9 +22,11 @@ class AutoencoderConfig:
     sampling_rate: int = 24_000
     # Length of a segment: what is encoded to one z, and what is generated from it.
     segment_seconds: float = 4.0
-    # Codec: features F, filters of the outermost convolution, strides from the decoder's first to its last, LSTM depth.
+    # Codec: features F, filters of the encoder's and of the decoder's outermost convolution, strides from the decoder's first
+    # to its last, LSTM depth.
     feature_dim: int = 128
     codec_num_filters: int = 32
+    codec_decoder_num_filters: int = 32
     codec_upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
     codec_num_lstm_layers: int = 2
     # Width D of all transformers (and of z), and the hidden width of their feed-forwards.
