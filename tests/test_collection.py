@@ -150,6 +150,18 @@ def test_bad_clips_can_be_left_out(bad_collection):
         prepare_collection(bad_collection, skip_bad=True)
 
 
+def test_a_group_in_several_splits_is_left_in_one(tmp_path):
+    places = ["train,X", "train,Y", "train,", "test,X", "validation,Y"]
+    rows = ["path,split,artist,label"]
+    for number, place in enumerate(places):
+        write_tone(tmp_path / f"{number}.wav", number)
+        rows.append(f"{number}.wav,{place},jazz")
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    report = check_collection(load_collection(tmp_path / "index.csv"), minimum_clips=1)
+    assert report.crossing_groups == {"X": ("train", "test"), "Y": ("train", "validation")}
+    assert placed(report.usable()) == {"train": ["2.wav"], "test": ["3.wav"], "validation": ["4.wav"]}
+
+
 def clips(label: str, count: int, per_group: int = 1) -> list[Clip]:
     return [Clip(Path(f"{label}/{n}.wav"), label, f"{label}{n // per_group}" if per_group > 1 else None) for n in range(count)]
 

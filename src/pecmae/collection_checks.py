@@ -83,18 +83,23 @@ class CollectionReport:
     def usable(self) -> Collection:
         """The collection without the clips that are wrong.
 
-        Of files with the same content one stays, in the test split if one lies there; of those with different labels none.
+        Of files with the same content one stays, in the test split if one lies there; of those with different labels none. A
+        group that lies in several splits stays in one of them, in the test split if it can.
         """
         left_out = {*self.missing, *self.unreadable, *(path for paths in self.conflicts for path in paths)}
         twin = {path: paths[0] for paths in (*self.duplicates, *self.shared) for path in paths}
         kept: dict[str, list[Clip]] = {split: [] for split in self.collection.splits}
         seen: set[Path] = set()
+        home: dict[str, str] = {}
         for split in sorted(kept, key=lambda name: _KEPT_FIRST.index(name) if name in _KEPT_FIRST else len(_KEPT_FIRST)):
             for clip in self.collection.splits[split]:
                 representative = twin.get(clip.path, clip.path)
-                if clip.path not in left_out and representative not in seen:
-                    seen.add(representative)
-                    kept[split].append(clip)
+                if clip.path in left_out or representative in seen:
+                    continue
+                if clip.group and home.setdefault(clip.group, split) != split:
+                    continue
+                seen.add(representative)
+                kept[split].append(clip)
         return with_splits(self.collection, kept)
 
     def require(self) -> Collection:
