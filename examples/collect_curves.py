@@ -11,7 +11,8 @@ from typing import Any
 POINTS = 60  # of each curve
 # Fields of the codec's configuration that decide its size; the others are defaults of transformers.
 CODEC_FIELDS = (
-    "num_filters", "hidden_size", "upsampling_ratios", "num_lstm_layers", "codebook_size", "target_bandwidths", "sampling_rate",
+    "num_filters", "decoder_num_filters", "hidden_size", "upsampling_ratios", "num_lstm_layers", "codebook_size",
+    "target_bandwidths", "sampling_rate",
 )  # fmt: skip
 
 
@@ -20,7 +21,7 @@ def collect(run: Path) -> dict[str, Any]:
     settings = json.loads((run / "settings.json").read_text())
     settings.pop("data", None)
     if isinstance(settings.get("codec"), dict):
-        settings["codec"] = {name: settings["codec"][name] for name in CODEC_FIELDS}
+        settings["codec"] = {name: settings["codec"][name] for name in CODEC_FIELDS if name in settings["codec"]}
     history = json.loads((run / "history.json").read_text())
     every = max(1, len(history) // POINTS)
     points = history[every - 1 :: every]

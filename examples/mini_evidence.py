@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ from pecmae.sounds import PrototypeSounds
 CARDS = Path(__file__).parents[1] / "hub_cards"
 SPLITS = ("train", "validation", "test", "other")
 MEASURED = ("test", "other")
+# How the shipped head was fitted, and so the further ones.
+HEAD = {"steps": 4000, "learning_rate": 1e-2}
+CLASS_LOSS_WEIGHT = 0.75
 # Segments of a training clip that the independent listener learns from.
 HEARD_SEGMENTS = {"train": 4}
 STARTED = time.monotonic()
@@ -87,10 +90,11 @@ def fitted_head(tracks: dict[str, EmbeddedTracks], num_classes: int, per_class: 
     """A head on the embeddings; validation chooses the step."""
     train, validation = tracks["train"], tracks["validation"]
     config = PrototypeHeadConfig(embedding_dim=train.z.shape[1], num_classes=num_classes, prototypes_per_class=per_class)
-    key = sha256(json.dumps([train.key, validation.key, per_class, steps]).encode()).hexdigest()[:16]
+    settings = replace(HEAD_SETTINGS, **HEAD | {"steps": steps})
+    key = sha256(json.dumps([train.key, validation.key, per_class, asdict(settings), CLASS_LOSS_WEIGHT]).encode()).hexdigest()
     say(f"fitting K = {per_class}")
-    settings = replace(HEAD_SETTINGS, steps=steps)
-    return fit_head(train, config, settings, validation=validation, output=cache / f"head-{key}")[0]
+    output = cache / f"head-{key[:16]}"
+    return fit_head(train, config, settings, validation=validation, class_loss_weight=CLASS_LOSS_WEIGHT, output=output)[0]
 
 
 def measure_head(
@@ -231,7 +235,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-times", action="store_true", help="do not time the console, on a machine that is busy")
     measured = parser.add_argument_group("what is measured")
     measured.add_argument("--prototypes", type=int, nargs="*", default=[1, 3, 5, 10, 20], help="K of further heads to fit")
-    measured.add_argument("--steps", type=int, default=2000, help="optimizer steps of each (default: 2000)")
+    measured.add_argument("--steps", type=int, default=HEAD["steps"], help="optimizer steps of each (default: 4000)")
     measured.add_argument("--seeds", type=int, default=8, help="sounds of each prototype (default: 8)")
     measured.add_argument("--sound-clips", type=int, default=4, help="test clips of each class for round trips (default: 4)")
     measured.add_argument(

@@ -127,6 +127,16 @@ def test_stopping_early_leaves_a_run_that_continues(tmp_path: Path) -> None:
     assert torch.equal(weights(whole), weights(continued))
 
 
+def test_a_device_with_a_number_continues_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(Regression(), draw, SETTINGS, tmp_path, stop_after=0)
+    # What Accelerate says in one of several processes on a CPU.
+    monkeypatch.setattr(Accelerator, "device", torch.device("cpu", 0))
+    continued, whole = Regression(), Regression()
+    train(continued, draw, SETTINGS, tmp_path)
+    train(whole, draw, SETTINGS, None)
+    assert torch.equal(weights(whole), weights(continued))
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     train(Regression(), draw, SETTINGS, tmp_path)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step_4", "step_6"]

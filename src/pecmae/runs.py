@@ -104,8 +104,9 @@ class Checkpoints:
         try:
             accelerator.load_state(str(newest))
             if ema is not None:
-                stored = load_file(newest / "ema.safetensors", device=str(accelerator.device))
-                ema.average = {name: stored[name] for name in ema.average}
+                # Not loaded onto the device: "cpu:0", the name it has for one of several processes, is none to safetensors.
+                stored = load_file(newest / "ema.safetensors")
+                ema.average = {name: stored[name].to(accelerator.device) for name in ema.average}
             progress = json.loads((newest / "progress.json").read_text())
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{newest}: the checkpoint cannot be read ({error}); delete this folder.") from error
