@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from measurements.compiling import compile_rows
 from measurements.embedding import embedding_rows, part_rows
 from measurements.processes import memory_rows, startup_rows
 from measurements.products import encoder_products, gemm_rates
@@ -87,6 +88,12 @@ def scaling(run: Run) -> list[Row]:
     return rows + prototype_rows(mini, (1, 5) if run.quick else (1, 5, 20), rounds)
 
 
+def compiling(run: Run) -> list[Row]:
+    """`torch.compile`, which needs a C++ compiler."""
+    rows = compile_rows(run.subjects.mini, run.pick(2, 8), run.pick(2, 7))
+    return rows if run.quick else rows + compile_rows(run.subjects.full, 8, 3)
+
+
 GROUPS: dict[str, Callable[[Run], list[Row]]] = {
     "embedding": embedding,
     "sonification": sonification,
@@ -94,6 +101,7 @@ GROUPS: dict[str, Callable[[Run], list[Row]]] = {
     "startup": startup,
     "memory": memory,
     "scaling": scaling,
+    "compiling": compiling,
 }
 
 

@@ -12,6 +12,7 @@ import run
 import whole_path
 from audio_trees import write_tone
 from conftest import TINY
+from measurements.compiling import compile_rows
 from measurements.embedding import embedding_rows, part_rows
 from measurements.fidelity import Judge, Point, Sampler, fewest_steps, measure, sample, spread
 from measurements.fidelity_report import verdicts, write
@@ -111,6 +112,20 @@ def test_every_speed_stands_beside_the_reference_and_the_limit(subject):
     assert three.limit == pytest.approx(3 * one.limit)
     # Four steps with condition, two of them without it, too.
     assert denoiser_rows(subject, "float32") == 6
+
+
+def test_what_runs_is_timed_beside_what_is_compiled(subject, monkeypatch):
+    compiled: list[str] = []
+
+    def recorded(function):  # compiling itself takes a compiler and seconds
+        compiled.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", recorded)
+    rows = compile_rows(subject, 2, 1)
+    assert compiled == ["encode_frames", "denoise"]
+    assert [row.what.rsplit(", ")[-1] for row in rows] == 2 * ["as it runs", "compiled", "the first call"]
+    assert all(row.ours > 0 for row in rows)
 
 
 def test_more_and_less_are_read_the_right_way_round():

@@ -429,6 +429,8 @@ def test_dynamics_know_how_loud_but_not_when() -> None:
     assert loss.dynamics(early, early) == 0
     assert loss.dynamics(late, early) < 0.1 * loss.dynamics(steady, early)
     assert loss(late, early)[0] > loss(steady, early)[0]
+    fluttering = (tone * (torch.arange(24_000) % 600 < 300))[None]  # as long silent in all, but rough
+    assert loss.dynamics(fluttering, early) > 3 * loss.dynamics(late, early)
 
 
 @pytest.mark.parametrize("paddings", [(6, 0), (3, 5), (0, 2), (1, 0)])

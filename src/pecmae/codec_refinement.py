@@ -23,7 +23,7 @@ from pecmae.training import StepContext
 
 # Share of each loss in the gradient at the output.
 SHARES = {"spectral": 1.0, "features": 0.5, "realism": 1.5}
-DYNAMICS_WEIGHT = 2.0  # of the bands' dynamics, in "spectral"
+DYNAMICS_WEIGHT = 6.0  # of the bands' dynamics, in "spectral"
 MATCHING_WEIGHT = 2.0  # of the critic's activations beside its verdict, in "realism" (HiFi-GAN's)
 
 

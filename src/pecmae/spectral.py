@@ -59,16 +59,18 @@ class SpectralLoss(nn.Module):
         return torch.stack(log_errors).mean(), torch.stack(errors).mean(), torch.stack(levels).mean()
 
     def dynamics(self, output: Tensor, target: Tensor) -> Tensor:
-        """How far the loudness of each mel band is distributed otherwise over time than in the target, in nepers.
+        """Nepers by which each mel band's loudness, and its changes, are distributed otherwise over time than in the target.
 
-        Both are (B, samples). The log-amplitudes of a band are compared in order of size (the 1-D Wasserstein distance), so
-        that peaks and the gaps between notes count, but not when they are. The error of each frame is least for the median of
-        what may come, which has neither.
+        Both are (B, samples). The log-amplitudes of a band are compared in order of size (the 1-D Wasserstein distance), and so
+        are their absolute differences from frame to frame: peaks, the gaps between notes and the roughness of a held one count,
+        but not when they are. The error of each frame is least for the median of what may come, which has none of them.
         """
         errors = []
         for n_fft, _ in MEL_RESOLUTIONS:
-            found, wanted = ((self.mel(wav, n_fft) + MAGNITUDE_FLOOR).log().sort(1).values for wav in (output, target))
-            errors.append(F.l1_loss(found, wanted))
+            found, wanted = ((self.mel(wav, n_fft) + MAGNITUDE_FLOOR).log() for wav in (output, target))
+            levels = F.l1_loss(found.sort(1).values, wanted.sort(1).values)
+            changes = F.l1_loss(found.diff(dim=1).abs().sort(1).values, wanted.diff(dim=1).abs().sort(1).values)
+            errors.append(levels + changes)
         return torch.stack(errors).mean()
 
 
