@@ -54,6 +54,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--class-loss-weight", type=float, default=CLASS_LOSS_WEIGHT, help="λ (default: %(default)s)")
     parser.add_argument(
+        "--refit-linear",
+        type=float,
+        metavar="PENALTY",
+        help="fit the linear layer alone in the end; PENALTY holds its weights back, such as 0.001",
+    )
+    parser.add_argument(
         "--evaluate-every", type=int, default=500, help="steps between looks at the validation loss (default: 500)"
     )
     parser.add_argument("--dtype", default="float32", help="stored precision of the model (default: float32)")
@@ -85,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
             distance_reduction=args.distance,
             classification_loss=args.loss,
             class_loss_weight=args.class_loss_weight,
+            refit_penalty=args.refit_linear,
             evaluate_every=args.evaluate_every,
             settings=settings,
             cache=args.cache,

@@ -1,3 +1,4 @@
+import copy
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from pecmae import ConfigError, PrototypeHeadConfig
 from pecmae.checkpoints import convert_prototype_head
 from pecmae.embedded_tracks import EmbeddedTracks
 from pecmae.fitting import HEAD_SETTINGS, HeadObjective, fit_head, track_accuracy
+from pecmae.last_layer import refit_linear
+from pecmae.prototypes import classification_loss
 from pecmae.training import train
 
 DATA = Path(__file__).parent / "data"
@@ -72,6 +75,43 @@ def test_fitting_learns_and_keeps_the_head_of_the_lowest_validation_loss():
     assert {"loss", "classification", "prototype", "accuracy", "learning_rate"} <= set(result.history[-1])
     assert not head.training
     assert track_accuracy(head, clusters(2)) > 0.8
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_the_linear_layer_alone_is_fitted_to_its_optimum(loss):
+    config = replace(CONFIG, classification_loss=loss)
+    head = fit_head(clusters(), config, SETTINGS)[0]
+    before, data = copy.deepcopy(head), clusters()
+
+    def objective(linear: nn.Linear, penalty: float) -> torch.Tensor:
+        moved = sum(
+            (now - then).square().sum() for now, then in zip(linear.parameters(), before.linear.parameters(), strict=True)
+        )
+        return classification_loss(linear(head.similarities(data.z)), data.labels, config) + penalty * moved
+
+    refit_linear(head, data, 1e-3)
+    assert torch.equal(head.prototypes, before.prototypes)
+    assert torch.equal(head.projected_prototypes(), before.projected_prototypes())
+    reached = float(objective(head.linear, 1e-3))
+    assert reached < 0.8 * float(objective(before.linear, 1e-3))
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(20):  # convex: no step from the optimum leads down
+        other = copy.deepcopy(head.linear)
+        with torch.no_grad():
+            other.weight += 0.1 * torch.randn(other.weight.shape, generator=draws)
+        assert float(objective(other, 1e-3)) > reached
+    held = copy.deepcopy(before)
+    refit_linear(held, data, 1e4)
+    assert torch.allclose(held.linear.weight, before.linear.weight, atol=1e-3)
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        refit_linear(held, data, -1)
+
+
+def test_fitting_can_end_with_the_linear_layer():
+    plain, refitted = (fit_head(clusters(), CONFIG, SETTINGS, refit_penalty=penalty)[0] for penalty in (None, 1e-3))
+    refit_linear(plain, clusters(), 1e-3)
+    assert torch.equal(plain.linear.weight, refitted.linear.weight)
+    assert not any(parameter.requires_grad for parameter in refitted.parameters())
 
 
 def test_averages_are_of_each_track():

@@ -21,7 +21,7 @@ from pecmae.embedded_tracks import EmbeddedTracks, embed_files
 from pecmae.embedding_cache import EmbeddingCache, autoencoder_key, default_cache
 from pecmae.errors import ConfigError
 from pecmae.evaluation import Evaluation, evaluate_embedded
-from pecmae.fitting import HEAD_SETTINGS, fit_head
+from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
 from pecmae.model import PECMAE
 from pecmae.precision import pick_dtype
 from pecmae.runs import write_json
@@ -113,7 +113,7 @@ def fit(
     accelerator : Accelerator, optional
         Default: one made from the settings.
     **options
-        Further arguments of `pecmae.fitting.fit_head`, such as `class_loss_weight` or `stop_after`.
+        Further arguments of `pecmae.fitting.fit_head`, such as `class_loss_weight`, `refit_penalty` or `stop_after`.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def fit(
     # What is evaluated is what will be stored.
     model = PECMAE(autoencoder.cpu(), head.to(pick_dtype(dtype)).float(), labels, reference)
     evaluations = {split: evaluate_embedded(model, tracks) for split, tracks in embedded.items()}
-    card = _card_facts(collection, evaluations, settings, training, model)
+    card = _card_facts(collection, evaluations, settings, training, model, options)
     result = FitResult(model, collection, embedded, evaluations, training, failed, card)
     if output is not None and accelerator.is_main_process:
         _save(result, Path(output), dtype)
@@ -247,6 +247,7 @@ def _card_facts(
     settings: TrainingSettings,
     training: TrainingResult,
     model: PECMAE,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the card says beside the configuration."""
     sizes = ", ".join(f"{len(found.true)} {split}" for split, found in evaluations.items())
@@ -258,19 +259,24 @@ def _card_facts(
         )
     return {
         "training_data": f"{(collection.description or collection.name).rstrip('.')}. Tracks: {sizes}.",
-        "training_settings": _settings_rows(settings, training, model),
+        "training_settings": _settings_rows(settings, training, model, options),
         "metrics": metrics,
     }
 
 
-def _settings_rows(settings: TrainingSettings, training: TrainingResult, model: PECMAE) -> tuple[tuple[str, str], ...]:
-    head = model.head.config
+def _settings_rows(
+    settings: TrainingSettings, training: TrainingResult, model: PECMAE, options: Mapping[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    head, penalty = model.head.config, options.get("refit_penalty")
+    refitted = () if penalty is None else (("linear layer", f"fitted alone in the end, penalty {penalty:g}"),)
     return (
         ("steps", f"{training.step} of {settings.steps}"),
         ("batch", f"{settings.batch_size} segments"),
         ("learning rate", f"{settings.learning_rate:g}, {settings.schedule}"),
         ("optimizer", f"{settings.optimizer}, weight decay {settings.weight_decay:g}"),
         ("loss", f"{head.classification_loss}, distance by {head.distance_reduction}"),
+        ("share of the classification loss", f"{options.get('class_loss_weight', CLASS_LOSS_WEIGHT):g}"),
+        *refitted,
         ("seed", str(settings.seed)),
     )
 

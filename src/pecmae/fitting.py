@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 
 from pecmae.configuration import PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks as EmbeddedTracks
+from pecmae.last_layer import refit_linear
 from pecmae.prototypes import (
     PrototypeHead,
     classification_loss,
@@ -146,6 +147,7 @@ def fit_head(
     validation: EmbeddedTracks | None = None,
     evaluate_every: int = 500,
     class_loss_weight: float = CLASS_LOSS_WEIGHT,
+    refit_penalty: float | None = None,
     output: str | os.PathLike[str] | None = None,
     description: Mapping[str, Any] | None = None,
     **options: Any,
@@ -166,6 +168,8 @@ def fit_head(
         Steps between two looks at the validation loss.
     class_loss_weight : float
         λ, the classification loss's share.
+    refit_penalty : float, optional
+        Fit the linear layer alone in the end, with this penalty (`pecmae.last_layer.refit_linear`). Not in the paper.
     output : path, optional
         Folder of the run, where a killed one continues; nothing is written without it.
     description : mapping, optional
@@ -197,8 +201,12 @@ def fit_head(
         if step % evaluate_every == 0 or step == settings.steps:
             objective.keep_best()
 
-    result = train(objective, make_batch, settings, output, description=description, after_step=after_step, **options)
-    return objective.best.cpu().eval(), result
+    facts = {**(description or {}), "class_loss_weight": class_loss_weight, "refit_penalty": refit_penalty}
+    result = train(objective, make_batch, settings, output, description=facts, after_step=after_step, **options)
+    best = objective.best.cpu().eval()
+    if refit_penalty is not None:
+        refit_linear(best, data, refit_penalty)
+    return best, result
 
 
 @torch.no_grad()

@@ -1,0 +1,55 @@
+"""The linear layer fitted alone, while the prototypes stay where training left them.
+
+Shapes: N segments, M prototypes, C classes.
+"""
+
+import copy
+
+import torch
+
+from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.prototypes import PrototypeHead, classification_loss
+
+MAX_ITERATIONS = 200
+
+
+def refit_linear(head: PrototypeHead, data: EmbeddedTracks, penalty: float = 1e-3) -> None:
+    """Fit how much each prototype speaks for each class, in place; the prototypes and their sounds stay the same.
+
+    Training asks prototypes to lie near their class and to tell classes apart at once: the more it asks for the second, the
+    further they leave what they shall stand for. The weights can tell classes apart, too, and that is a convex problem (as
+    the last step of ProtoPNet's training, arXiv 1806.10574). Also of use after prototypes were changed by hand.
+
+    Parameters
+    ----------
+    head : PrototypeHead
+    data : EmbeddedTracks
+        Training segments.
+    penalty : float
+        Of the squared distance to the weights and biases as they are, beside the mean classification loss of the segments. So
+        a weight changes where that pays, and a prototype goes on speaking for its own class.
+
+    Raises
+    ------
+    ValueError
+        The penalty is negative.
+    """
+    if penalty < 0:
+        raise ValueError(f"penalty is {penalty:g}; it must be 0 or more.")
+    with torch.no_grad():
+        similarities = head.similarities(data.z.to(head.prototypes.device))  # (N, M)
+    labels = data.labels.to(similarities.device)
+    linear = copy.deepcopy(head.linear).requires_grad_(True)
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        changes = [now - then.detach() for now, then in zip(linear.parameters(), head.linear.parameters(), strict=True)]
+        loss = classification_loss(linear(similarities), labels, head.config)
+        loss = loss + penalty * torch.stack([change.square().sum() for change in changes]).sum()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    head.linear.load_state_dict(linear.state_dict())
