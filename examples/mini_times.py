@@ -13,7 +13,7 @@ import pecmae
 from pecmae.audio import load_audio, write_audio
 from pecmae.zoo import embedded_directory
 
-REPEATS = 3
+REPEATS = 5
 RATE = 24_000
 # A clip so short that classifying it is start-up and little else.
 SHORT_SECONDS = 0.5
@@ -35,26 +35,28 @@ def console_times(model: Path, label: str, clip: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         short = Path(folder) / "short.wav"
         write_audio(short, load_audio(clip, target_rate=RATE)[: round(SHORT_SECONDS * RATE)], RATE)
-        sonify = _median(["sonify", "--class", label, "--model", str(model), "--output", str(Path(folder) / "sounds")])
-        whole, start = (_median(["classify", str(path), "--model", str(model), "--json"]) for path in (clip, short))
+        commands = {
+            "sonify": ["sonify", "--class", label, "--model", str(model), "--output", str(Path(folder) / "sounds")],
+            "whole": ["classify", str(clip), "--model", str(model), "--json"],
+            "start": ["classify", str(short), "--model", str(model), "--json"],
+        }
+        # In turn, so that a machine that is slower for a while is so for all of them.
+        turns = [{name: _seconds(arguments) for name, arguments in commands.items()} for _ in range(REPEATS)]
     return {
-        "sonify_seconds": sonify,
-        "classify_total_seconds": whole,
-        "classify_seconds": max(0.0, whole - start),
+        "sonify_seconds": statistics.median(turn["sonify"] for turn in turns),
+        "classify_total_seconds": statistics.median(turn["whole"] for turn in turns),
+        "classify_seconds": statistics.median(turn["whole"] - turn["start"] for turn in turns),
         "cores": os.cpu_count() or 1,
     }
 
 
-def _median(arguments: list[str]) -> float:
-    """Median seconds of a console command with all cores."""
+def _seconds(arguments: list[str]) -> float:
+    """Seconds of a console command with all cores."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.monotonic()
-        command = [sys.executable, "-c", PROGRAM, *arguments]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seconds.append(time.monotonic() - started)
-    return statistics.median(seconds)
+    started = time.monotonic()
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - started
 
 
 def wheel_megabytes(model: Path) -> float:
