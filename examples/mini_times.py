@@ -45,7 +45,7 @@ def console_times(model: Path, label: str, clip: Path) -> dict[str, float]:
     return {
         "sonify_seconds": statistics.median(turn["sonify"] for turn in turns),
         "classify_total_seconds": statistics.median(turn["whole"] for turn in turns),
-        "classify_seconds": statistics.median(turn["whole"] - turn["start"] for turn in turns),
+        "classify_seconds": max(0.0, statistics.median(turn["whole"] - turn["start"] for turn in turns)),
         "cores": os.cpu_count() or 1,
     }
 
