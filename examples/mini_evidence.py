@@ -31,6 +31,7 @@ from pecmae.fitting import HEAD_SETTINGS, fit_head
 from pecmae.hub import resolve_model
 from pecmae.listening import SEGMENT_SECONDS, Listener, file_segments, spread, through_codec, track_statistics
 from pecmae.prototype_health import prototype_health
+from pecmae.prototype_measures import nearest_agreement
 from pecmae.prototypes import PrototypeHead
 from pecmae.sound_checks import check_codec, check_round_trip, check_sonification
 from pecmae.sounds import PrototypeSounds
@@ -198,6 +199,7 @@ def gather(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     )
     health = prototype_health(model.head, labels, tracks["train"]).to_dict(sonification.own_class_by_prototype)
     del health["prototypes"]
+    health["nearest_agreement"] = nearest_agreement(model.head, tracks["test"].z)
     say("times and size")
     return {
         "prototypes_per_class": model.head.config.prototypes_per_class,

@@ -7,7 +7,7 @@ import torch
 from pecmae import PrototypeHead, PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks
 from pecmae.prototype_health import data_spacing, prototype_health
-from pecmae.prototype_measures import duplicate_pairs, nearest_segments, purity
+from pecmae.prototype_measures import duplicate_pairs, nearest_agreement, nearest_segments, purity
 
 LABELS = ("a", "b")
 
@@ -80,3 +80,12 @@ def test_duplicates_need_no_data_and_may_be_of_two_classes():
 def test_purity_counts_the_ten_nearest():
     nearest = torch.tensor([[0] * 8 + [1] * 4, [0] * 12])
     assert purity(nearest, torch.tensor([0, 1])).tolist() == pytest.approx([0.8, 0.0])
+
+
+def test_the_nearest_prototype_may_be_of_another_class_than_the_label():
+    head = head_at([[0.0, 0.0], [1.0, 0.0]])
+    z = torch.tensor([[0.1, 0.0], [0.2, 0.0], [0.9, 0.0], [0.6, 0.0]])
+    assert nearest_agreement(head, z) == 1
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([0.3, 0.0]))  # gives the last segment to the first class
+    assert nearest_agreement(head, z) == 0.75

@@ -85,3 +85,15 @@ def nearest_segments(distances: Tensor, tracks: Tensor, count: int) -> Tensor:
         first = first.scatter_reduce(0, numbers[candidates], candidates, "amin")
         rows[m] = first[order[:, m]]
     return rows
+
+
+@torch.no_grad()
+def nearest_agreement(head: PrototypeHead, z: Tensor) -> float:
+    """Share of segments, from their z [shape=(N, D)], whose most similar prototype is of the class that they are given.
+
+    A label comes from the sum over all prototypes, weighed by the linear layer. Where this share is low, the nearest prototype
+    alone tells little of the reasons.
+    """
+    similarities = head.similarities(z.to(head.prototypes.device))  # (N, M)
+    nearest = head.prototype_labels[similarities.argmax(1)]  # (N,)
+    return float((nearest == head.linear(similarities).argmax(1)).float().mean())
