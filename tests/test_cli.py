@@ -237,11 +237,13 @@ def test_interrupting_keeps_what_is_done_and_says_so(tmp_path: Path, tiny_model_
     soundfile.write(tmp_path / "0.wav", tone, RATE)
     soundfile.write(tmp_path / "1.wav", np.zeros(RATE), RATE)  # its warning tells that the first file is done
     soundfile.write(tmp_path / "2.wav", np.tile(tone, 1_500), RATE)
-    for number in range(3, 10):  # work enough for a machine on which the signal comes late
-        os.link(tmp_path / "2.wav", tmp_path / f"{number}.wav")
     code = "from pecmae.cli import main; main()"
     command = [sys.executable, "-c", code, "classify", str(tmp_path), "--json", "--model", str(tiny_model_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def listen() -> None:  # a shell's background jobs are started deaf to it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -249,9 +251,7 @@ def test_interrupting_keeps_what_is_done_and_says_so(tmp_path: Path, tiny_model_
     assert "1.wav: is silent" in first
     assert process.returncode == 130
     assert err == "interrupted\n"
-    done = [Path(row["path"]).name for row in json.loads(out)]
-    assert done == [f"{number}.wav" for number in range(len(done))]
-    assert 1 <= len(done) < 10
+    assert [Path(row["path"]).name for row in json.loads(out)] in (["0.wav"], ["0.wav", "1.wav"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes")
