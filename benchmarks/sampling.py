@@ -1,6 +1,6 @@
 """How many steps a prototype needs to sound as it would with endlessly many.
 
-    python benchmarks/sampling.py [--output docs] [--prototypes 20] [--guidance-stop 0.5] [--quick]
+    python benchmarks/sampling.py [--output docs] [--prototypes 20] [--guidance-scale 2] [--guidance-stop 0.5] [--quick]
 
 Decodes prototypes with every sampler and number of steps and measures the distance to the trajectory of 1 000 DDIM steps from
 the same noise. Writes the curve (sampling.png), the table (sampling.md) and all figures (sampling.json), and prints the fewest
@@ -34,6 +34,7 @@ def arguments() -> argparse.Namespace:
         "--guidance-stop", type=float, action="append", default=[], metavar="SHARE",
         help="measure the unconditional branch in this share of the steps only, too; may be repeated",
     )  # fmt: skip
+    parser.add_argument("--guidance-scale", type=float, metavar="SCALE", help="(default: the model's own)")
     parser.add_argument("--quick", action="store_true", help="3 prototypes, few steps, 100 steps count as converged")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch (default: one a core)")
     parser.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR", help="where to write (default: docs)")
@@ -45,6 +46,7 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     subject = load_subject(args.model or "pecmae-mini", resolve_model(args.model))
+    scale = subject.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
     count, converged = (3, 100) if args.quick else (args.prototypes, 1000)
     default = subject.models["float32"].solver.algorithm_type
     samplers = [Sampler(algorithm) for algorithm in ALGORITHM_TYPES]
@@ -54,11 +56,12 @@ def main() -> None:
     samplers += [Sampler(default, guidance_stop=share, precision=subject.fastest) for share in shares]
     points = measure(
         subject.models, subject.reference, samplers, QUICK_STEPS if args.quick else STEPS,
-        count=count, converged_steps=converged, progress=lambda text: print(text, "…", file=sys.stderr, flush=True),
+        count=count, converged_steps=converged, guidance_scale=scale,
+        progress=lambda text: print(text, "…", file=sys.stderr, flush=True),
     )  # fmt: skip
     facts = {
         "model": subject.name,
-        "guidance_scale": subject.config.guidance_scale,
+        "guidance_scale": scale,
         "prototypes": count,
         "converged_steps": converged,
         "threads": args.threads,

@@ -103,12 +103,20 @@ def test_the_linear_layer_alone_is_fitted_to_its_optimum(loss):
     held = copy.deepcopy(before)
     refit_linear(held, data, 1e4)
     assert torch.allclose(held.linear.weight, before.linear.weight, atol=1e-3)
-    with pytest.raises(ValueError, match="must be 0 or more"):
-        refit_linear(held, data, -1)
 
 
-def test_fitting_can_end_with_the_linear_layer():
-    plain, refitted = (fit_head(clusters(), CONFIG, SETTINGS, refit_penalty=penalty)[0] for penalty in (None, 1e-3))
+@pytest.mark.parametrize("penalty", [-1.0, float("nan"), float("inf")])
+def test_a_penalty_that_is_none_is_refused_before_training(penalty, monkeypatch):
+    monkeypatch.setattr("pecmae.fitting.train", None)
+    with pytest.raises(ConfigError, match="give a number from 0 on"):
+        fit_head(clusters(), CONFIG, SETTINGS, refit_penalty=penalty)
+
+
+def test_a_finished_run_can_still_end_with_the_linear_layer(tmp_path):
+    plain, refitted = (
+        fit_head(clusters(), CONFIG, SETTINGS, refit_penalty=penalty, output=tmp_path)[0] for penalty in (None, 1e-3)
+    )
+    assert torch.equal(plain.prototypes, refitted.prototypes)
     refit_linear(plain, clusters(), 1e-3)
     assert torch.equal(plain.linear.weight, refitted.linear.weight)
     assert not any(parameter.requires_grad for parameter in refitted.parameters())

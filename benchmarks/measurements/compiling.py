@@ -1,11 +1,10 @@
 """Whether `torch.compile` pays: encoder and denoiser as they run, and compiled, with what compiling costs."""
 
 import time
-from collections.abc import Callable
 
 import torch
 
-from measurements.embedding import part_inputs, reference_parts
+from measurements.embedding import part, part_inputs, reference_parts
 from measurements.subjects import Subject
 from measurements.table import Row
 from measurements.timing import interleaved
@@ -13,23 +12,16 @@ from measurements.timing import interleaved
 
 def compile_rows(subject: Subject, batch: int, rounds: int) -> list[Row]:
     """Encoder and denoiser in the precision that "auto" chooses, plain and compiled: milliseconds a segment or a pass."""
-    precision = subject.fastest
-    autoencoder = subject.models[precision].autoencoder
-    wav, features, z = part_inputs(subject, batch)
-    plain = reference_parts(subject, wav[:1], features[:1], z[:1])
-    features, z, sigma = features.to(autoencoder.dtype), z.to(autoencoder.dtype), torch.full((batch,), 0.5)
-    parts: dict[str, tuple[Callable[..., object], tuple[torch.Tensor, ...]]] = {
-        "encoder": (autoencoder.encode_frames, (features,)),
-        "denoiser": (autoencoder.denoise, (features, sigma, z)),
-    }
+    precision, inputs = subject.fastest, part_inputs(subject, batch)
+    references = reference_parts(subject, *(part_input[:1] for part_input in inputs))
     rows = []
-    for name, (function, inputs) in parts.items():
-        compiled = torch.compile(function)
+    for name in ("encoder", "denoiser"):
+        plain = part(subject, name, precision, *inputs)
+        compiled = torch.compile(plain)
         started = time.perf_counter()
-        _call(compiled, inputs)()
+        compiled()
         first = time.perf_counter() - started
-        work = {"reference": plain[name], "as it runs": _call(function, inputs), "compiled": _call(compiled, inputs)}
-        times = interleaved(work, rounds)
+        times = interleaved({"reference": references[name], "as it runs": plain, "compiled": compiled}, rounds)
         what = f"{name}, {subject.name}, {subject.label(precision)}, batch {batch}"
         rows += [
             Row(
@@ -43,11 +35,3 @@ def compile_rows(subject: Subject, batch: int, rounds: int) -> list[Row]:
         ]
         rows.append(Row(group="compiling", what=f"{what}, the first call", unit="s", ours=first))
     return rows
-
-
-def _call(function: Callable[..., object], inputs: tuple[torch.Tensor, ...]) -> Callable[[], object]:
-    def work() -> None:
-        with torch.no_grad():
-            function(*inputs)
-
-    return work

@@ -130,6 +130,7 @@ def measure(
     *,
     count: int,
     converged_steps: int,
+    guidance_scale: float,
     rounds: int = 5,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Point]:
@@ -147,21 +148,22 @@ def measure(
         Prototypes.
     converged_steps : int
         DDIM steps of the trajectory that counts as converged.
+    guidance_scale : float
+        Of classifier-free guidance.
     rounds : int
         Of timing.
     progress : callable
         Told what is done next.
     """
     exact = models["float32"].autoencoder
-    scale = exact.config.guidance_scale
     z, latents = spread(models["float32"], count)
     progress(f"ddim, {converged_steps} steps")
-    judge = Judge(exact, sample(exact, z, latents, Sampler("ddim"), converged_steps, scale)[0])
+    judge = Judge(exact, sample(exact, z, latents, Sampler("ddim"), converged_steps, guidance_scale)[0])
     seconds = pass_times(models, reference, z, latents, rounds)
     reference_time = 2 * STEPS * seconds["reference"]
 
     def point(sampler: Sampler, number: int) -> Point:
-        features, passes = sample(models[sampler.precision].autoencoder, z, latents, sampler, number, scale)
+        features, passes = sample(models[sampler.precision].autoencoder, z, latents, sampler, number, guidance_scale)
         time = passes * seconds[sampler.precision] / reference_time
         return Point(str(sampler), number, passes, *judge(features), time)
 

@@ -22,6 +22,7 @@ from pecmae.embedding_cache import EmbeddingCache, autoencoder_key, default_cach
 from pecmae.errors import ConfigError
 from pecmae.evaluation import Evaluation, evaluate_embedded
 from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
+from pecmae.last_layer import check_penalty
 from pecmae.model import PECMAE
 from pecmae.precision import pick_dtype
 from pecmae.runs import write_json
@@ -120,6 +121,8 @@ def fit(
     ConfigError
         Something is wrong with the data (the message is the whole report), or the run in `output` had other settings.
     """
+    if options.get("refit_penalty") is not None:
+        check_penalty(options["refit_penalty"])
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
     collection = data if isinstance(data, Collection) else load_collection(data)
     labels = collection.labels

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 
 from pecmae.configuration import PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks as EmbeddedTracks
-from pecmae.last_layer import refit_linear
+from pecmae.last_layer import check_penalty, refit_linear
 from pecmae.prototypes import (
     PrototypeHead,
     classification_loss,
@@ -170,6 +170,7 @@ def fit_head(
         λ, the classification loss's share.
     refit_penalty : float, optional
         Fit the linear layer alone in the end, with this penalty (`pecmae.last_layer.refit_linear`). Not in the paper.
+        A finished run can be asked again with another one.
     output : path, optional
         Folder of the run, where a killed one continues; nothing is written without it.
     description : mapping, optional
@@ -183,6 +184,8 @@ def fit_head(
         In evaluation mode, on the CPU.
     TrainingResult
     """
+    if refit_penalty is not None:
+        check_penalty(refit_penalty)
     mean, std = normalisation_scalars(data.z)
     torch.manual_seed(settings.seed)
     head = PrototypeHead(config, mean=mean, std=std)
@@ -201,7 +204,7 @@ def fit_head(
         if step % evaluate_every == 0 or step == settings.steps:
             objective.keep_best()
 
-    facts = {**(description or {}), "class_loss_weight": class_loss_weight, "refit_penalty": refit_penalty}
+    facts = {**(description or {}), "class_loss_weight": class_loss_weight}
     result = train(objective, make_batch, settings, output, description=facts, after_step=after_step, **options)
     best = objective.best.cpu().eval()
     if refit_penalty is not None:

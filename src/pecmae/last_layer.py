@@ -4,13 +4,21 @@ Shapes: N segments, M prototypes, C classes.
 """
 
 import copy
+import math
 
 import torch
 
 from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.errors import ConfigError
 from pecmae.prototypes import PrototypeHead, classification_loss
 
 MAX_ITERATIONS = 200
+
+
+def check_penalty(penalty: float) -> None:
+    """Refuse a penalty that is negative, infinite or no number, with a ConfigError."""
+    if not 0 <= penalty < math.inf:
+        raise ConfigError(f"The penalty of the linear layer is {penalty:g}; give a number from 0 on, such as 0.001.")
 
 
 def refit_linear(head: PrototypeHead, data: EmbeddedTracks, penalty: float = 1e-3) -> None:
@@ -31,11 +39,10 @@ def refit_linear(head: PrototypeHead, data: EmbeddedTracks, penalty: float = 1e-
 
     Raises
     ------
-    ValueError
-        The penalty is negative.
+    ConfigError
+        See `check_penalty`.
     """
-    if penalty < 0:
-        raise ValueError(f"penalty is {penalty:g}; it must be 0 or more.")
+    check_penalty(penalty)
     with torch.no_grad():
         similarities = head.similarities(data.z.to(head.prototypes.device))  # (N, M)
     labels = data.labels.to(similarities.device)

@@ -142,7 +142,7 @@ _ENTRIES = (
         license="apache-2.0",
         segment_seconds=4.0,
         labels=GTZAN_GENRES,
-        dataset="music composed by rule in ten styles and rendered with a General MIDI sound font",
+        dataset="music composed by rule in ten styles and rendered with three General MIDI sound fonts",
     ),
     _published_autoencoder(4, "FMA"),
     _published_autoencoder(10, "FMA and Jamendo"),
