@@ -85,7 +85,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         if lengths is not None:
             beyond = torch.arange(wav.shape[1], device=wav.device) >= lengths.to(wav.device)[:, None]
             wav = wav.masked_fill(beyond, 0.0)
-        return self.codec_encoder(wav[:, None]).transpose(1, 2)  # (B, T, F)
+        return self.codec_encoder(wav)
 
     def frame_padding_mask(self, lengths: Tensor, num_frames: int) -> Tensor:
         """Where frames are padding, for `lengths` in samples [shape=(B,)]: True there [shape=(B, num_frames), bool].
@@ -217,7 +217,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
     @torch.no_grad()
     def features_to_wav(self, features: Tensor) -> Tensor:
         """Audio [shape=(B, T · hop_length)] of codec features [shape=(B, T, F)]."""
-        return self.codec_decoder(features.to(self.device, self.codec_decoder.dtype).transpose(1, 2))[:, 0]
+        return self.codec_decoder(features.to(self.device, self.codec_decoder.dtype))
 
     def draw_latents(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """Initial noise x_T [shape=(batch, T, F)], drawn where `generator` lives (the CPU by default)."""

@@ -183,7 +183,7 @@ def pad_fast(hidden_states: Tensor, paddings: tuple[int, int], mode: str = "zero
     left, right = int(paddings[0]), int(paddings[1])
     if mode != "reflect":
         return F.pad(hidden_states, (left, right), mode, value)
-    return pad_reflected(hidden_states, left, right)
+    return pad_reflected(hidden_states, left, right, dim=-1)
 
 
 def use_fast_padding(model: EncodecModel) -> None:
