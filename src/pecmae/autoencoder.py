@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from pecmae.allocator import keep_freed_memory
 from pecmae.codec import CodecDecoder, CodecEncoder
 from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_dict, config_to_dict
 from pecmae.denoiser import Denoiser
@@ -278,6 +279,8 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         sha256 = values.pop("sha256")
         config = config_from_dict(AutoencoderConfig, values, str(path))
         picked = pick_loading_dtype(dtype, target, config.embedding_dim)
+        if target.type == "cpu":
+            keep_freed_memory()
         model = cls(config)
         weights = path.parent / "model.safetensors"
         load_into(model, weights, sha256.get("model.safetensors"))

@@ -42,7 +42,7 @@ def pad_reflected(x: Tensor, left: int, right: int, dim: int) -> Tensor:
 
 
 def as_image(x: Tensor) -> Tensor:
-    """A sequence [shape=(B, N, C)] as an image of height one [shape=(B, C, 1, N)]: torch has kernels with channels last for these."""
+    """A sequence [shape=(B, N, C)] as an image [shape=(B, C, 1, N)]: for these torch has kernels with channels last."""
     return x.mT[:, :, None]
 
 
@@ -164,7 +164,11 @@ class CodecEncoder(nn.Module):
         for stride in reversed(config.codec_upsampling_ratios):
             layers += [ResidualBlock(width), nn.ELU(inplace=True), CausalConv(width, 2 * width, 2 * stride, stride)]
             width *= 2
-        layers += [ResidualLSTM(width, config.codec_num_lstm_layers), nn.ELU(inplace=True), CausalConv(width, config.feature_dim, KERNEL)]
+        layers += [
+            ResidualLSTM(width, config.codec_num_lstm_layers),
+            nn.ELU(inplace=True),
+            CausalConv(width, config.feature_dim, KERNEL),
+        ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, wav: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ Shapes: B batch, T tokens, D width, H heads.
 """
 
 import math
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 
 # Attention weights that are worked on together: of bfloat16, 8 MB.
 SCORES_AT_ONCE = 2**22
@@ -55,10 +55,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = N
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
-    # The fused kernel saves memory, but at a few hundred tokens a CPU has done plain products of bfloat16 in half its time. A few
-    # rows go together, so that their scores stay in the cache.
+    # The fused kernel saves memory, but at a few hundred tokens a CPU does plain products of bfloat16 in little more than half
+    # its time. A few rows go together, so that their scores stay in the cache.
     rows = max(1, SCORES_AT_ONCE // (query.shape[1] * query.shape[2] * key.shape[2]))
-    masks = [None] * len(query) if visible is None else visible.split(rows)
+    masks = repeat(None) if visible is None else visible.split(rows)
     parts = zip(query.split(rows), key.split(rows), value.split(rows), masks, strict=False)
     return torch.cat([_attend_by_products(*part) for part in parts])
 
@@ -147,7 +147,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.feed_forward_dim, self.num_heads = feed_forward_dim, num_heads
         self.layers = nn.ModuleList(ResiDualLayer(dim, num_heads) for _ in range(num_layers))
-        self.feed_forward = nn.Sequential(nn.Linear(dim, feed_forward_dim), nn.ReLU(inplace=True), nn.Linear(feed_forward_dim, dim))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, feed_forward_dim), nn.ReLU(inplace=True), nn.Linear(feed_forward_dim, dim)
+        )
         self.final_norm = nn.LayerNorm(dim)
         self.apply(_initialise_linear)
 
