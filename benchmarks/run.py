@@ -47,7 +47,7 @@ class Run:
 def embedding(run: Run) -> list[Row]:
     """Embedding throughput, and the parts that it and sonification are made of."""
     batches = (1, 4) if run.quick else (1, 8)
-    full, mini, rounds = run.subjects.full, run.subjects.mini, run.pick(1, 3)
+    full, mini, rounds = run.subjects.full, run.subjects.mini, run.pick(1, 5)
     rows = embedding_rows(full, batches, list(full.models), rounds)
     rows += embedding_rows(mini, (1, 16), list(mini.models), run.pick(2, 7))
     return rows + part_rows(full, run.pick(2, 8), rounds) + part_rows(mini, run.pick(8, 16), run.pick(2, 7))
@@ -64,7 +64,7 @@ def sonification(run: Run) -> list[Row]:
 
 def training(run: Run) -> list[Row]:
     """Fitting a head of the full width."""
-    return training_rows(Sizes(), steps=run.pick(50, 200), rounds=run.pick(1, 3))
+    return training_rows(Sizes(), steps=run.pick(50, 60), rounds=run.pick(1, 9))
 
 
 def startup(run: Run) -> list[Row]:
