@@ -20,7 +20,7 @@ import torch
 
 from measurements.compiling import compile_rows
 from measurements.embedding import embedding_rows, part_rows
-from measurements.processes import memory_rows, startup_rows
+from measurements.processes import allocator_rows, memory_rows, startup_rows
 from measurements.products import encoder_products, gemm_rates
 from measurements.profiling import profiles
 from measurements.scaling import batch_rows, duration_rows, prototype_rows, thread_rows
@@ -75,6 +75,7 @@ def startup(run: Run) -> list[Row]:
 def memory(run: Run) -> list[Row]:
     """Of classifying, by duration."""
     rows = memory_rows(run.subjects.mini, (1, 10) if run.quick else (1, 10, 120), run.folder)
+    rows += allocator_rows(run.subjects.mini, run.pick(1, 20), run.folder, run.pick(1, 5))
     return rows if run.quick else rows + memory_rows(run.subjects.full, (1, 5), run.folder)
 
 

@@ -247,6 +247,34 @@ class TestReport:
         assert nearest["track"] in text
         assert f"distance {nearest['distance']:.3f}" in text
 
+    def test_a_segment_that_is_not_of_the_class_of_its_closest_prototype_says_so(self, report):
+        track = data(report, "track-0")
+        explanation, winner = track["explanation"], track["winners"][0] // 2
+        assert not report.find_elements(By.ID, "outvoted")
+        other = (winner + 1) % len(explanation["labels"])
+        report.execute_script(
+            """
+            const [element, other] = [document.getElementById('track-0'), arguments[0]];
+            const track = JSON.parse(element.textContent);
+            track.explanation.bias[other] += 100;
+            element.textContent = JSON.stringify(track);
+            document.querySelector('[data-track="0"]').click();
+            """,
+            other,
+        )
+        given = np.multiply(explanation["segment_similarities"][0], explanation["weight"][other])
+        name = f"{explanation['labels'][given.argmax() // 2]} {given.argmax() % 2}"
+        text = report.find_element(By.ID, "outvoted").text
+        assert text.startswith(
+            f"By all prototypes together it is {explanation['labels'][other]}, to which most comes from {name}"
+        )
+        assert number(text.rsplit(" ", 1)[1].rstrip(".")) == pytest.approx(given.max(), abs=0.0006)
+        label = explanation["labels"].index(track["label"])
+        heard = [m // 2 for m, segment in zip(track["winners"], track["segments"], strict=True) if not segment["silent"]]
+        alone = len(heard) if label == other else 0
+        said = f"By all prototypes together {alone} " in report.find_element(By.CLASS_NAME, "lede").text
+        assert said is (alone != heard.count(label))
+
     def test_another_track_can_be_chosen(self, report):
         report.find_elements(By.CSS_SELECTOR, "[data-track]")[1].click()
         assert report.find_element(By.TAG_NAME, "h1").text == "second.wav"

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from pecmae import ConfigError, PrototypeHead, PrototypeHeadConfig
 from pecmae.checkpoints import convert_prototype_head
 from pecmae.prototypes import (
+    Dropout,
     SingleTokenAdaptor,
     classification_loss,
     head_loss,
@@ -119,6 +120,30 @@ def test_normalisation_scalars_average_per_sample_statistics():
     mean, std = normalisation_scalars(embeddings)
     assert mean == 6.5
     assert std == pytest.approx((2**0.5 + 8**0.5) / 2)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(301, 999), (64, 4096)])
+def test_dropout_drops_its_share_and_scales_the_rest(p, shape):
+    torch.manual_seed(0)
+    dropout, x = Dropout(p), torch.full(shape, 3.0, requires_grad=True)
+    y = dropout(x)
+    kept = y != 0
+    assert float(kept.float().mean()) == pytest.approx(1 - p, abs=0.005)
+    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 3 / (1 - p) if p < 1 else 0), rtol=1e-4, atol=0)
+    # No row or column is treated differently.
+    assert float((kept.float().mean(0) - 1 + p).abs().max()) < 0.35
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, y.detach() / 3)
+    assert p in (0, 1) or not torch.equal(dropout(x), y)
+    assert torch.equal(dropout.eval()(x), x)
+
+
+def test_dropout_follows_the_seed():
+    x = torch.ones(7, 5)
+    masks = [torch.manual_seed(seed) and Dropout(0.5)(x) for seed in (1, 1, 2)]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
 
 
 def test_dropout_acts_only_while_training():

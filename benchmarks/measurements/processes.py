@@ -1,6 +1,7 @@
 """What costs a whole process: how long a console command takes from nothing, and how much memory it needs at most."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,23 @@ def memory_rows(subject: Subject, minutes: Sequence[float], folder: Path) -> lis
         name = f"{duration:g} min" if duration < 60 else f"{duration / 60:g} h"
         rows.append(Row(group="memory", what=f"classify {name}, {subject.name}", unit="MB", ours=peak, headline=True))
     return rows
+
+
+def allocator_rows(subject: Subject, minutes: float, folder: Path, rounds: int) -> list[Row]:
+    """Seconds of `pecmae classify` while the process keeps the memory that layers free, and while it gives it back."""
+    path = folder / "allocator.wav"
+    write_noise(path, minutes * 60)
+    command = [*PECMAE, "classify", str(path), "--model", str(subject.directory)]
+    # With a setting of the allocator in the environment, though an empty one, the library sets none.
+    environments = {"is kept": dict(os.environ), "goes back": {**os.environ, "GLIBC_TUNABLES": ""}}
+    work = {
+        name: partial(subprocess.run, command, check=True, capture_output=True, env=environment)
+        for name, environment in environments.items()
+    }
+    times = interleaved(work, rounds, warm_up=rounds > 1)
+    path.unlink()
+    what = f"classify {minutes:g} min, {subject.name}, freed memory"
+    return [Row(group="memory", what=f"{what} {name}", unit="s", ours=seconds) for name, seconds in times.items()]
 
 
 def write_noise(path: Path, seconds: float, rate: int = 16_000) -> None:

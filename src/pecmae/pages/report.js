@@ -35,6 +35,12 @@ class TrackView {
     return segment_similarities[s].map((value, m) => value * weight[c][m]);
   }
 
+  /** What a segment would be labelled by itself. */
+  segmentLabel(s) {
+    const logits = this.labels.map((_, c) => this.segmentLogit(s, c));
+    return logits.indexOf(Math.max(...logits));
+  }
+
   contrastValues(a, b) {
     const { contributions } = this.track.explanation;
     return contributions[a].map((value, m) => value - contributions[b][m]);
@@ -68,6 +74,7 @@ class TrackView {
     const slash = Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1;
     const second = Object.entries(scores).find(([other]) => other !== label);
     const count = this.track.winners.filter((m, s) => !segments[s].silent && classOf(m) === this.labels.indexOf(label)).length;
+    const alone = segments.filter((segment, s) => !segment.silent && this.segmentLabel(s) === this.labels.indexOf(label)).length;
     const heard = segments.filter((segment) => !segment.silent).length;
     const silent = segments.length - heard;
     return h(
@@ -84,6 +91,7 @@ class TrackView {
         h('span', { class: 'figure', id: 'score' }, fixed(score)),
         second ? `; then ${second[0]}, ${fixed(second[1])}.` : '.',
         ` ${count} of ${heard} segments ${count === 1 ? 'is' : 'are'} closest to a prototype of ${label}.`,
+        alone === count ? '' : ` By all prototypes together ${alone} ${alone === 1 ? 'is' : 'are'} ${label}.`,
         silent ? ` ${silent} ${silent === 1 ? 'is' : 'are'} silent: no evidence, though the average counts ${silent === 1 ? 'it' : 'them'}.` : '',
       ),
       h('p', { class: 'hint' }, `${clock(duration)} in ${segments.length} segments of ${page.segment_seconds} s.`),
@@ -260,6 +268,7 @@ class TrackView {
             h('span', { class: 'figure', id: 'similarity' }, fixed(similarity, 3)),
             '.',
           ),
+      segment.silent ? null : this.outvoted(s),
       this.lead(s),
       share < 0.999 ? h('p', { class: 'note' }, `Only ${segment.seconds.toFixed(1)} s of it are sound; the rest is padding, which the model does not attend to.`) : null,
       h('div', { class: 'figures' }, figures),
@@ -272,6 +281,24 @@ class TrackView {
         sum: `logit of ${this.labels[this.target]} here`,
         classes: [this.target],
       }),
+    );
+  }
+
+  /** That the closest prototype does not decide alone: what a segment is by all of them, where that is another class. */
+  outvoted(s) {
+    const label = this.segmentLabel(s);
+    if (label === classOf(this.track.winners[s])) return null;
+    const values = this.segmentValues(s, label);
+    const most = Math.max(...values);
+    return h(
+      'p',
+      { id: 'outvoted' },
+      'By all prototypes together it is ',
+      swatch(label),
+      h('strong', {}, this.labels[label]),
+      ', to which most comes from ',
+      ...this.ledgerName(values.indexOf(most), true),
+      `: ${signed(most, 3)}.`,
     );
   }
 
