@@ -1,6 +1,7 @@
 """What the benchmarks compare is comparable, and what they count and choose is right."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from measurements.compiling import compile_rows
 from measurements.embedding import embedding_rows, part_rows
 from measurements.fidelity import Judge, Point, Sampler, fewest_steps, measure, sample, spread
 from measurements.fidelity_report import verdicts, write
-from measurements.processes import peak_memory, write_noise
+from measurements.processes import allocator_rows, peak_memory, write_noise
 from measurements.products import Product, codec_flop, denoiser_products, encoder_products, summarizer_products, total_flop
 from measurements.reference import ReferenceAutoencoder
 from measurements.sonification import denoiser_rows, sonification_rows
@@ -52,6 +53,21 @@ def test_a_reference_that_computes_something_else_is_refused(subject, tiny_model
         check_against_reference(Subject("tiny", tiny_model_dir, other, subject.models))
     with pytest.raises(RuntimeError, match="differs"):
         compared("tiny", {"z": torch.tensor([torch.nan])}, {"z": torch.ones(1)})
+
+
+def test_the_allocator_is_timed_as_it_is_set_and_as_it_was(subject, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("measurements.processes.subprocess.run", lambda command, env, **_: seen.append((command, env)))
+    monkeypatch.setattr("measurements.processes.keep_freed_memory", lambda: True)
+    rows = allocator_rows(subject, 0.05, tmp_path, 1)
+    assert [row.what for row in rows] == [f"classify 0.05 min, tiny, freed memory {end}" for end in ("is kept", "goes back")]
+    (command, kept), (same, returned) = seen
+    assert command == same
+    assert command[3:] == ["classify", str(tmp_path / "allocator.wav"), "--model", str(subject.directory)]
+    assert kept == dict(os.environ)
+    assert returned["GLIBC_TUNABLES"].startswith("glibc.malloc.")
+    monkeypatch.setattr("measurements.processes.keep_freed_memory", lambda: False)
+    assert allocator_rows(subject, 0.05, tmp_path, 1) == []
 
 
 def test_a_part_of_the_reference_sampling_is_the_beginning_of_the_whole(subject):

@@ -76,6 +76,31 @@ def test_no_weight_is_recomputed_in_a_call(ours, monkeypatch):
     assert any(isinstance(module, NormedConvolution) for module in ours[0].modules())
 
 
+@torch.enable_grad()
+def test_its_gradients_are_those_of_transformers(theirs, ours):
+    wav = torch.randn(2, 60, generator=torch.Generator().manual_seed(1))
+    features = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(2))
+    for x, mine, other in (
+        (wav, ours[0], lambda x: theirs[0](x[:, None]).mT),
+        (features, ours[1], lambda x: theirs[1](x.mT)[:, 0]),
+    ):
+        gradients = []
+        for run in (mine, other):
+            leaf = x.clone().requires_grad_()
+            run(leaf).square().sum().backward()
+            gradients.append(leaf.grad)
+        torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("left", "right"), [(6, 0), (0, 7), (9, 9)])
+@pytest.mark.parametrize("dim", [1, -1])
+def test_what_is_too_short_to_be_mirrored_is_extended_by_zeros(theirs, left, right, dim):
+    x = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0))
+    conv = next(module for module in theirs[0].modules() if hasattr(module, "_pad1d"))
+    wanted = conv._pad1d(x.movedim(dim, -1), (left, right), mode="reflect").movedim(-1, dim)
+    assert torch.equal(pad_reflected(x, left, right, dim), wanted)
+
+
 @pytest.mark.parametrize(("left", "right"), [(0, 0), (2, 0), (0, 3), (4, 1)])
 def test_padding_is_the_mirror_image(left, right):
     x = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))

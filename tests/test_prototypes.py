@@ -131,8 +131,9 @@ def test_dropout_drops_its_share_and_scales_the_rest(p, shape):
     kept = y != 0
     assert float(kept.float().mean()) == pytest.approx(1 - p, abs=0.005)
     torch.testing.assert_close(y[kept], torch.full_like(y[kept], 3 / (1 - p) if p < 1 else 0), rtol=1e-4, atol=0)
-    # No row or column is treated differently.
-    assert float((kept.float().mean(0) - 1 + p).abs().max()) < 0.35
+    # Four values share one draw of 64 bits.
+    for lane in range(4):
+        assert float(kept.flatten()[lane::4].float().mean()) == pytest.approx(1 - p, abs=0.01)
     y.sum().backward()
     torch.testing.assert_close(x.grad, y.detach() / 3)
     assert p in (0, 1) or not torch.equal(dropout(x), y)

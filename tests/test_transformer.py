@@ -16,13 +16,11 @@ def heads(dtype: torch.dtype, queries: int = 30) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("lengths", [None, [30, 1, 7, 29, 12], [11]], ids=["whole", "padded", "alike"])
 @pytest.mark.parametrize("queries", [1, 30])
-def test_products_of_bfloat16_are_attention(monkeypatch, rows, padded, queries):
+def test_products_of_bfloat16_are_attention(monkeypatch, rows, lengths, queries):
     monkeypatch.setattr(transformer, "SCORES_AT_ONCE", rows * 3 * queries * 30)
-    visible = None
-    if padded:
-        visible = (torch.arange(30) < torch.tensor([30, 1, 7, 29, 12])[:, None])[:, None, None]
+    visible = None if lengths is None else (torch.arange(30) < torch.tensor(lengths)[:, None])[:, None, None]
     query, key, value = heads(torch.bfloat16, queries)
     wanted = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=visible)
     monkeypatch.setattr(F, "scaled_dot_product_attention", None)
@@ -39,11 +37,18 @@ def test_padding_does_not_leak():
     assert torch.equal(attend(query, key, value, visible), before)
 
 
-@pytest.mark.parametrize(("dtype", "gradient"), [(torch.float32, False), (torch.bfloat16, True)])
-def test_float32_and_training_keep_the_fused_kernel(monkeypatch, dtype, gradient):
-    tensors = [tensor.requires_grad_(gradient) for tensor in heads(dtype)]
+@pytest.mark.parametrize(
+    ("dtype", "gradient", "bound"),
+    [(torch.float32, None, 2**23), (torch.bfloat16, 0, 2**23), (torch.bfloat16, 2, 2**23), (torch.bfloat16, None, 2699)],
+    ids=["float32", "training", "learned values", "one row is too long"],
+)
+def test_the_fused_kernel_is_kept_where_products_gain_nothing(monkeypatch, dtype, gradient, bound):
+    monkeypatch.setattr(transformer, "SCORES_AT_ONCE", bound)
+    tensors = heads(dtype)
+    if gradient is not None:
+        tensors[gradient].requires_grad_()
     calls = []
     fused = F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *args, **options: calls.append(1) or fused(*args, **options))
-    assert attend(*tensors).requires_grad is gradient
+    assert attend(*tensors).requires_grad is (gradient is not None)
     assert calls == [1]

@@ -14,6 +14,7 @@ import soundfile
 from measurements.subjects import CLIP, Subject
 from measurements.table import Row
 from measurements.timing import interleaved
+from pecmae.allocator import keep_freed_memory
 
 PECMAE = [sys.executable, "-m", "pecmae"]
 # Runs a command and prints its peak memory. A process of its own: on Linux a child's peak is never below that of the process
@@ -74,12 +75,18 @@ def memory_rows(subject: Subject, minutes: Sequence[float], folder: Path) -> lis
 
 
 def allocator_rows(subject: Subject, minutes: float, folder: Path, rounds: int) -> list[Row]:
-    """Seconds of `pecmae classify` while the process keeps the memory that layers free, and while it gives it back."""
+    """Seconds of `pecmae classify` while the process keeps the memory that layers free, and while it gives it back.
+
+    No rows where the allocator is not glibc's, which alone can be told so.
+    """
+    if not keep_freed_memory():
+        return []
     path = folder / "allocator.wav"
     write_noise(path, minutes * 60)
     command = [*PECMAE, "classify", str(path), "--model", str(subject.directory)]
-    # With a setting of the allocator in the environment, though an empty one, the library sets none.
-    environments = {"is kept": dict(os.environ), "goes back": {**os.environ, "GLIBC_TUNABLES": ""}}
+    # A setting of the allocator in the environment, though it is the default one, and the library sets none.
+    default = {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
+    environments = {"is kept": dict(os.environ), "goes back": os.environ | default}
     work = {
         name: partial(subprocess.run, command, check=True, capture_output=True, env=environment)
         for name, environment in environments.items()
@@ -87,7 +94,9 @@ def allocator_rows(subject: Subject, minutes: float, folder: Path, rounds: int) 
     times = interleaved(work, rounds, warm_up=rounds > 1)
     path.unlink()
     what = f"classify {minutes:g} min, {subject.name}, freed memory"
-    return [Row(group="memory", what=f"{what} {name}", unit="s", ours=seconds) for name, seconds in times.items()]
+    return [
+        Row(group="memory", what=f"{what} {name}", unit="s", ours=seconds, headline=True) for name, seconds in times.items()
+    ]
 
 
 def write_noise(path: Path, seconds: float, rate: int = 16_000) -> None:

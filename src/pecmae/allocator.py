@@ -4,25 +4,26 @@ import ctypes
 import os
 import sys
 
-# From glibc's malloc.h, and values in bytes. Above 32 MB, its limit, memory always comes from the system and goes back there.
+# From glibc's malloc.h, and values in bytes; 32 MB are the most that it takes for the second.
 M_TRIM_THRESHOLD, TRIM_THRESHOLD = -1, 256 << 20
 M_MMAP_THRESHOLD, MMAP_THRESHOLD = -3, 32 << 20
-SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep up to 256 MB of what is freed, for the whole process.
+    """Have glibc give freed memory back to the system only when 256 MB of it lie together, for the whole process.
 
-    The layers of a codec allocate and free some megabytes each. By default much of that goes back to the system at once, which
-    has to fill it with zeros before the next layer gets it: a quarter of the time of embedding on a CPU. Elsewhere than on
-    Linux, and where the environment sets an allocator's limits itself, nothing is done.
+    The layers of a codec allocate and free some megabytes each. By default much of that goes back at once, and the system has
+    to fill it with zeros before the next layer gets it. Elsewhere than on Linux, and where the environment sets the
+    allocator's limits itself, nothing is done.
 
     Returns
     -------
     bool
         Whether the limits are set.
     """
-    if not sys.platform.startswith("linux") or any(name in os.environ for name in SETTINGS):
+    chosen = any(name in os.environ for name in SETTINGS) or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+    if chosen or not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is None:

@@ -121,7 +121,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         """
         features = self.extract_features(wav, lengths)
         padding_mask = None
-        # Without padding no mask is needed, and the attention kernel is faster without one.
+        # Without padding no mask is needed, and attention is faster without one.
         if lengths is not None and bool((lengths < wav.shape[1]).any()):
             padding_mask = self.frame_padding_mask(lengths, features.shape[1])
         return self.summarize(self.encode_frames(features, padding_mask), padding_mask).float()

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# On a CPU a few rows keep all cores busy, and more of them only leave the cache; a GPU wants many.
+# On a CPU a few rows keep all cores busy, and more of them gain nothing; a GPU wants many.
 SEGMENTS_ON_CPU, SEGMENTS_ON_GPU = 8, 32
 LATENTS_ON_CPU, LATENTS_ON_GPU = 16, 256
 

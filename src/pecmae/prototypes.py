@@ -12,7 +12,7 @@ from pecmae.configuration import PrototypeHeadConfig
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, in a third of the time on CPUs, where torch draws a double for every value: 16 bits decide here.
+    """torch's dropout, faster on the CPUs where torch draws a double for every value: 16 random bits decide here.
 
     So the share that is dropped is rounded to a multiple of 2⁻¹⁶.
     """
@@ -20,7 +20,7 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         """Drop some of `x`, of any shape, and scale the others up; while training."""
         dropped = round(self.p * 2**16)
-        if not self.training or x.device.type != "cpu" or dropped == 2**16:
+        if not self.training or self.inplace or x.device.type != "cpu" or dropped in (0, 2**16):
             return super().forward(x)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15

@@ -73,8 +73,8 @@ class TrackView {
     const { name, label, score, scores, duration, segments } = this.track;
     const slash = Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1;
     const second = Object.entries(scores).find(([other]) => other !== label);
-    const count = this.track.winners.filter((m, s) => !segments[s].silent && classOf(m) === this.labels.indexOf(label)).length;
-    const alone = segments.filter((segment, s) => !segment.silent && this.segmentLabel(s) === this.labels.indexOf(label)).length;
+    const count = this.track.winners.filter((m, s) => !segments[s].silent && classOf(m) === this.target).length;
+    const alone = segments.filter((segment, s) => !segment.silent && this.segmentLabel(s) === this.target).length;
     const heard = segments.filter((segment) => !segment.silent).length;
     const silent = segments.length - heard;
     return h(
@@ -296,9 +296,7 @@ class TrackView {
       'By all prototypes together it is ',
       swatch(label),
       h('strong', {}, this.labels[label]),
-      ', to which most comes from ',
-      ...this.ledgerName(values.indexOf(most), true),
-      `: ${signed(most, 3)}.`,
+      ...(most > 0 ? [', to which most comes from ', ...this.ledgerName(values.indexOf(most), true), `: ${signed(most, 3)}.`] : ['.']),
     );
   }
 
