@@ -56,9 +56,9 @@ def embedding(run: Run) -> list[Row]:
 def sonification(run: Run) -> list[Row]:
     """Default settings, one prototype and twenty."""
     full, mini = run.subjects.full, run.subjects.mini
-    rows = sonification_rows(full, (1,), (full.fastest,) if run.quick else tuple(full.models), run.pick(1, 3))
+    rows = sonification_rows(full, (1,), (full.fastest,) if run.quick else tuple(full.models), run.pick(1, 2))
     if not run.quick:
-        rows += sonification_rows(full, (20,), (full.fastest,), 2)
+        rows += sonification_rows(full, (20,), (full.fastest,), 1)
     return rows + sonification_rows(mini, (1, 20), tuple(mini.models), run.pick(1, 5))
 
 

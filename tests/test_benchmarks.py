@@ -58,7 +58,7 @@ def test_a_reference_that_computes_something_else_is_refused(subject, tiny_model
 def test_the_allocator_is_timed_as_it_is_set_and_as_it_was(subject, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("measurements.processes.subprocess.run", lambda command, env, **_: seen.append((command, env)))
-    monkeypatch.setattr("measurements.processes.keep_freed_memory", lambda: True)
+    monkeypatch.setattr("measurements.processes.platform.libc_ver", lambda: ("glibc", "2.36"))
     rows = allocator_rows(subject, 0.05, tmp_path, 1)
     assert [row.what for row in rows] == [f"classify 0.05 min, tiny, freed memory {end}" for end in ("is kept", "goes back")]
     (command, kept), (same, returned) = seen
@@ -66,7 +66,7 @@ def test_the_allocator_is_timed_as_it_is_set_and_as_it_was(subject, tmp_path, mo
     assert command[3:] == ["classify", str(tmp_path / "allocator.wav"), "--model", str(subject.directory)]
     assert kept == dict(os.environ)
     assert returned["GLIBC_TUNABLES"].startswith("glibc.malloc.")
-    monkeypatch.setattr("measurements.processes.keep_freed_memory", lambda: False)
+    monkeypatch.setattr("measurements.processes.platform.libc_ver", lambda: ("", ""))
     assert allocator_rows(subject, 0.05, tmp_path, 1) == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from measurements.subjects import CLIP, Subject
+from measurements.subjects import CLIP, DEFAULT_ALLOCATOR, Subject
 from measurements.table import Row
 from measurements.timing import interleaved
-from pecmae.allocator import keep_freed_memory
 
 PECMAE = [sys.executable, "-m", "pecmae"]
 # Runs a command and prints its peak memory. A process of its own: on Linux a child's peak is never below that of the process
@@ -79,14 +79,12 @@ def allocator_rows(subject: Subject, minutes: float, folder: Path, rounds: int) 
 
     No rows where the allocator is not glibc's, which alone can be told so.
     """
-    if not keep_freed_memory():
+    if platform.libc_ver()[0] != "glibc":
         return []
     path = folder / "allocator.wav"
     write_noise(path, minutes * 60)
     command = [*PECMAE, "classify", str(path), "--model", str(subject.directory)]
-    # A setting of the allocator in the environment, though it is the default one, and the library sets none.
-    default = {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
-    environments = {"is kept": dict(os.environ), "goes back": os.environ | default}
+    environments = {"is kept": dict(os.environ), "goes back": os.environ | DEFAULT_ALLOCATOR}
     work = {
         name: partial(subprocess.run, command, check=True, capture_output=True, env=environment)
         for name, environment in environments.items()
