@@ -22,7 +22,7 @@ from measurements.products import Product, codec_flop, denoiser_products, encode
 from measurements.reference import ReferenceAutoencoder
 from measurements.sonification import denoiser_rows, sonification_rows
 from measurements.subjects import Subject, check_against_reference, compared, load_subject, rounding
-from measurements.table import Row, put_into_readme, render, write_json
+from measurements.table import Row, put_into_readme, read_json, render, write_json
 from measurements.timing import interleaved
 from measurements.training import Sizes, check_training, training_rows
 from pecmae import AutoencoderConfig, PrototypeHeadConfig, VDiffusionScheduler
@@ -166,6 +166,7 @@ def test_the_table_goes_between_the_marks(tmp_path):
         put_into_readme(write_text(tmp_path / "empty.md", "nothing"), rows)
     write_json(tmp_path / "rows.json", rows, {"cores": "2"}, {"z": 0.0}, "command")
     assert json.loads((tmp_path / "rows.json").read_text())["rows"][0]["what"] == "main"
+    assert read_json(tmp_path / "rows.json") == (rows, {"z": 0.0})
 
 
 def test_peak_memory_is_the_childs_own():
@@ -274,6 +275,26 @@ def test_the_page_names_the_command_that_made_it(tmp_path, monkeypatch):
     command = f"python benchmarks/run.py {' '.join(options)} --output {figures}"
     assert f"Made by `{command}`." in page.read_text()
     assert json.loads(figures.read_text())["command"] == command
+
+
+def test_several_groups_are_measured_in_processes_of_their_own(monkeypatch, capsys):
+    def measure(command: list[str], **_: object) -> None:
+        assert command[:2] == [sys.executable, run.__file__]
+        options = dict(zip(command[2:8:2], command[3:9:2], strict=True))
+        assert command[8:] == ["--quick"]
+        row = Row(group="g", what=f"{options['--only']} with {options['--threads']}", unit="s", ours=1)
+        write_json(Path(options["--output"]), [row], {}, {options["--only"]: 0.0}, "command")
+
+    monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--threads", "1", "--only", "startup", "memory"])
+    monkeypatch.setattr(run.subprocess, "run", measure)
+    monkeypatch.setattr(run, "machine", dict)
+    threads = torch.get_num_threads()
+    try:
+        run.main()
+    finally:
+        torch.set_num_threads(threads)
+    shown = capsys.readouterr().out
+    assert shown.index("startup with 1") < shown.index("memory with 1")
 
 
 def write_text(path: Path, text: str) -> Path:

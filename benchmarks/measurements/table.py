@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,14 @@ def write_json(path: Path, rows: Iterable[Row], machine: Mapping[str, Any], chec
     values = [{**asdict(row), "times_faster": row.ratio, "share_of_limit": row.reached} for row in rows]
     record = {"command": command, "machine": dict(machine), "checks": dict(checks), "rows": values}
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> tuple[list[Row], dict[str, float]]:
+    """Rows and checks that `write_json` wrote."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    names = {field.name for field in fields(Row)}
+    rows = [Row(**{name: value for name, value in values.items() if name in names}) for values in record["rows"]]
+    return rows, record["checks"]
 
 
 def put_into_readme(path: Path, rows: Iterable[Row]) -> None:
