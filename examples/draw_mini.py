@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from pecmae import PECMAE
-from pecmae.collection import Clip, load_collection
+from pecmae.collection import Clip
 from pecmae.embedded_tracks import embed_files
 from pecmae.embedding_cache import EmbeddingCache, default_cache
 from pecmae.errors import PecmaeError
 from pecmae.evaluation_plots import plot_map, plot_spectrograms, plot_weights, save_small
 from pecmae.listening import file_segments, spread, through_codec
+from pecmae.load import load_collection
 
 COLUMNS = ("test clip", "after the codec", "decoded from z", "nearest prototype")
 # More points do not make the map clearer.

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from pecmae import PECMAE
-from pecmae.collection import Clip, Collection, load_collection
+from pecmae.collection import Clip, Collection
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.embedded_tracks import embed_files
 from pecmae.embedding_cache import EmbeddingCache, default_cache
 from pecmae.errors import ConfigError, PecmaeError
 from pecmae.evaluation import evaluate_embedded
 from pecmae.evaluation_plots import plot_confusion
+from pecmae.load import load_collection
 from pecmae.prototype_health import prototype_health
 from pecmae.sound_checks import check_round_trip, check_sonification
 from pecmae.splits import complete_splits
@@ -59,7 +60,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = PECMAE.from_pretrained(args.model, device=args.device)
     cache = EmbeddingCache(cache_folder(args), model.autoencoder)
     tracks, failed = embed_files(cache, clips, model.labels, skip_bad=True, progress=True)
-    evaluation = evaluate_embedded(model, tracks, failed)
+    evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
     report: dict[str, Any] = {"data": collection.name, "split": args.split, "tracks": evaluation.to_dict()}
     if args.picture:
         plot_confusion(evaluation).savefig(args.picture, dpi=150)

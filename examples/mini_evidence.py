@@ -20,7 +20,7 @@ from typing import Any
 from mini_times import console_times, wheel_megabytes
 from pecmae import PECMAE, PrototypeHeadConfig
 from pecmae.baselines import Ceiling, NearestCentroid, evaluate_classifier
-from pecmae.collection import Clip, load_collection
+from pecmae.collection import Clip
 from pecmae.embedded_tracks import EmbeddedTracks, embed_files
 from pecmae.embedding_cache import EmbeddingCache, default_cache
 from pecmae.errors import PecmaeError
@@ -30,6 +30,7 @@ from pecmae.feature_cache import weights_key
 from pecmae.fitting import HEAD_SETTINGS, fit_head
 from pecmae.hub import resolve_model
 from pecmae.listening import SEGMENT_SECONDS, Listener, file_segments, spread, through_codec, track_statistics
+from pecmae.load import load_collection
 from pecmae.prototype_health import prototype_health
 from pecmae.prototype_measures import nearest_agreement
 from pecmae.prototypes import PrototypeHead
@@ -103,7 +104,7 @@ def measure_head(
 ) -> dict[str, dict[str, Any]]:
     """Accuracy of another head on the model's autoencoder, on every measured split."""
     fitted = PECMAE(model.autoencoder, head.to(model.head.prototypes.device), labels)
-    return {split: summary(evaluate_embedded(fitted, tracks[split])) for split in MEASURED}
+    return {split: summary(evaluate_embedded(fitted.head, fitted.labels, tracks[split])) for split in MEASURED}
 
 
 def measure_solos(args: argparse.Namespace, model: PECMAE, cache: EmbeddingCache) -> dict[str, Any] | None:
@@ -206,7 +207,7 @@ def gather(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "clips": {split: len(files) for split, files in clips.items()},
         "genres": {
             split: {
-                **measure_genres(evaluate_embedded(model, tracks[split])),
+                **measure_genres(evaluate_embedded(model.head, model.labels, tracks[split])),
                 **baselines[split],
                 "listener": listeners.clean[split],
             }

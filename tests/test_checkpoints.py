@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pecmae import Autoencoder, CheckpointError
-from pecmae.checkpoints import convert_autoencoder, convert_autoencoder_files, convert_codec, convert_prototype_head
+from pecmae.autoencoder import convert_autoencoder, convert_autoencoder_files
+from pecmae.checkpoints import convert_codec, convert_prototype_head
 from pecmae.published_files import read_gin, read_pickled_tensors
 from published import PARITY, published_checkpoints, write_published
 

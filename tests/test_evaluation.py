@@ -50,7 +50,7 @@ def test_files_are_classified_and_bad_ones_named(tiny_model, tone, tmp_path):
     (tmp_path / "bad.wav").write_text("no audio")
     files = [LabelledFile(tmp_path / name, "jazz") for name in ("good.wav", "bad.wav")]
     cache = EmbeddingCache(tmp_path / "cache", tiny_model.autoencoder)
-    result = evaluate_embedded(tiny_model, *embed_files(cache, files, tiny_model.labels, skip_bad=True))
+    result = evaluate_embedded(tiny_model.head, tiny_model.labels, *embed_files(cache, files, tiny_model.labels, skip_bad=True))
     prediction = tiny_model.predict(tmp_path / "good.wav")
     assert result.names == ("good.wav",)
     assert tiny_model.labels[result.predicted[0]] == prediction.label

@@ -17,11 +17,11 @@ import finetune
 import pecmae
 from audio_trees import write_gtzan, write_medley, write_tone
 from pecmae import PECMAE, Autoencoder, ConfigError
-from pecmae.collection import load_collection
 from pecmae.companion import Companion
 from pecmae.evaluation import Evaluation
 from pecmae.finetuning import fit
 from pecmae.fitting import HEAD_SETTINGS
+from pecmae.load import load_collection
 
 pytest_plugins = ["fake_hub"]
 

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import ModelCard, constants
 
 from pecmae import PECMAE, Autoencoder, CheckpointError, ConfigError
-from pecmae.checkpoints import convert_autoencoder
+from pecmae.autoencoder import convert_autoencoder
 from pecmae.zoo import ZOO
 from published import Sizes, published_checkpoints
 

@@ -7,9 +7,9 @@ import soundfile
 
 import lay_out_datasets
 from audio_trees import write_tone
-from pecmae.collection import load_collection
 from pecmae.collection_checks import check_collection
 from pecmae.datasets import GTZAN_EXCLUDED, MEDLEY_LABELS
+from pecmae.load import load_collection
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ class TestDirectory:
         z, tracks = torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), torch.arange(6) // 2
         PECMAE.from_pretrained(tiny_model_dir).save_pretrained(tmp_path / "model")
         names, labels = ["a.wav", "b.wav", "c.wav"], torch.tensor([0, 1, 2])
-        build_companion(tiny_model, z, tracks, names, labels).save(tmp_path / "model")
+        build_companion(tiny_model.head, z, tracks, names, labels, segment_seconds=0.4).save(tmp_path / "model")
         loaded = PECMAE.from_pretrained(tmp_path / "model")
         loaded.save_pretrained(tmp_path / "rounded", dtype=stored)
         companion = Companion.load(tmp_path / "rounded")

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pecmae import Autoencoder, VDiffusionScheduler
-from pecmae.checkpoints import convert_autoencoder, convert_prototype_head
+from pecmae.autoencoder import convert_autoencoder
+from pecmae.checkpoints import convert_prototype_head
 from pecmae.prototypes import head_loss
 from published import PARITY, published_checkpoints
 

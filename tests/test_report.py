@@ -276,7 +276,7 @@ def tiny_companion(model, tone) -> Companion:
     z = torch.from_numpy(np.concatenate([model.embed(tone * gain, sampling_rate=RATE) for gain in (1, 0.5, 0.1)]))
     tracks = torch.arange(3).repeat_interleave(3)
     names = ["a.wav", "</script><b>.wav", "c.wav"]
-    return build_companion(model, z, tracks, names, torch.tensor([0, 1, 2]), nearest=4, sample=5)
+    return build_companion(model.head, z, tracks, names, torch.tensor([0, 1, 2]), segment_seconds=0.4, nearest=4, sample=5)
 
 
 class TestCompanion:
@@ -324,7 +324,14 @@ class TestCompanion:
         import torch
 
         with pytest.raises(ConfigError, match="2 embeddings, 1 track numbers"):
-            build_companion(tiny_model, torch.zeros(2, 16), torch.zeros(1, dtype=torch.int64), ["a"], torch.zeros(1))
+            build_companion(
+                tiny_model.head,
+                torch.zeros(2, 16),
+                torch.zeros(1, dtype=torch.int64),
+                ["a"],
+                torch.zeros(1),
+                segment_seconds=0.4,
+            )
 
 
 class TestConsole:

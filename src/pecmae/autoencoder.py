@@ -15,6 +15,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from pecmae.allocator import keep_freed_memory
+from pecmae.checkpoints import StateDict, read_autoencoder, read_autoencoder_files
 from pecmae.codec import CodecDecoder, CodecEncoder
 from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_dict, config_to_dict
 from pecmae.denoiser import Denoiser
@@ -26,7 +27,7 @@ from pecmae.solver import VDiffusionSolver
 from pecmae.storage import read_json_config, save_directory_atomically
 from pecmae.summarizer import Summarizer
 from pecmae.transformer import SinusoidalPosition
-from pecmae.weights import load_into, save_weights
+from pecmae.weights import load_into, load_strictly, save_weights
 
 MODEL_TYPE = "pecmae-autoencoder"
 
@@ -323,9 +324,40 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
+def convert_autoencoder(state_dict: StateDict, codec: StateDict, *, segment_seconds: float = 4.0) -> Autoencoder:
+    """Build an autoencoder from the published state dict and the codec's.
+
+    Parameters
+    ----------
+    state_dict, codec, segment_seconds
+        As for `read_autoencoder`.
+
+    Returns
+    -------
+    Autoencoder
+        Of the sizes read off the tensors, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unknown or of an unexpected shape.
+    """
+    return _built(*read_autoencoder(state_dict, codec, segment_seconds=segment_seconds))
+
+
+def convert_autoencoder_files(
+    weights: str | os.PathLike[str], config_gin: str | os.PathLike[str], codec: str | os.PathLike[str]
+) -> Autoencoder:
+    """`convert_autoencoder` from files, which are those of `read_autoencoder_files`."""
+    return _built(*read_autoencoder_files(weights, config_gin, codec))
+
+
+def _built(config: AutoencoderConfig, tensors: dict[str, Tensor]) -> Autoencoder:
+    model = Autoencoder(config)
+    load_strictly(model, tensors, "autoencoder checkpoint")
+    return model.eval()
+
+
 def _convert_published(published: PublishedAutoencoder, folder: Path) -> None:
     """Convert a downloaded checkpoint into `folder`, once."""
-    # Imported here: the converter stands on this module.
-    from pecmae.checkpoints import convert_autoencoder_files
-
     convert_autoencoder_files(published.weights, published.config_gin, published.codec_directory).write(folder)

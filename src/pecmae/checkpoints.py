@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pecmae.autoencoder import Autoencoder
 from pecmae.configuration import AutoencoderConfig, PrototypeHeadConfig
 from pecmae.errors import CheckpointError
 from pecmae.prototypes import PrototypeHead
@@ -50,8 +49,10 @@ CODEC_RENAMES = (
 )
 
 
-def convert_autoencoder(state_dict: StateDict, codec: StateDict, *, segment_seconds: float = 4.0) -> Autoencoder:
-    """Build an autoencoder from the published state dict and the codec's.
+def read_autoencoder(
+    state_dict: StateDict, codec: StateDict, *, segment_seconds: float = 4.0
+) -> tuple[AutoencoderConfig, dict[str, Tensor]]:
+    """Translate the published state dict and the codec's.
 
     Parameters
     ----------
@@ -64,20 +65,20 @@ def convert_autoencoder(state_dict: StateDict, codec: StateDict, *, segment_seco
 
     Returns
     -------
-    Autoencoder
-        Of the sizes read off the tensors, in evaluation mode.
+    AutoencoderConfig, dict of str to Tensor
+        The sizes read off the tensors, and the tensors by our names.
 
     Raises
     ------
     CheckpointError
-        A tensor is missing, unknown or of an unexpected shape.
+        A tensor is missing or unknown.
     """
     source = _Tensors(state_dict, "autoencoder checkpoint")
     codec_tensors = convert_codec(codec)
-    model = Autoencoder(_read_config(source, codec_tensors, segment_seconds))
+    config = _read_config(source, codec_tensors, segment_seconds)
     converted = dict(codec_tensors)
     for ours, published in STACKS.items():
-        num_heads = model.config.num_encoder_heads if ours.startswith("encodecmae") else AUTOENCODER_HEADS
+        num_heads = config.num_encoder_heads if ours.startswith("encodecmae") else AUTOENCODER_HEADS
         converted |= _convert_stack(source, published, ours, num_heads)
     for ours, published in MODULES.items():
         for leaf in ("weight", "bias"):
@@ -88,8 +89,7 @@ def convert_autoencoder(state_dict: StateDict, codec: StateDict, *, segment_seco
     _check_same_codec(source, codec_tensors)
     source.drop(UNUSED_PREFIXES)
     source.finish()
-    load_strictly(model, converted, "autoencoder checkpoint")
-    return model.eval()
+    return config, converted
 
 
 def convert_codec(state_dict: StateDict) -> dict[str, Tensor]:
@@ -162,10 +162,10 @@ def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: flo
     return head.eval()
 
 
-def convert_autoencoder_files(
+def read_autoencoder_files(
     weights: str | os.PathLike[str], config_gin: str | os.PathLike[str], codec: str | os.PathLike[str]
-) -> Autoencoder:
-    """`convert_autoencoder` from files: the published `weights.pt` and `config.gin`, and a codec file.
+) -> tuple[AutoencoderConfig, dict[str, Tensor]]:
+    """`read_autoencoder` from files: the published `weights.pt` and `config.gin`, and a codec file.
 
     Parameters
     ----------
@@ -180,16 +180,16 @@ def convert_autoencoder_files(
     seconds = settings.get("MAX_AUDIO_DURATION", 4)
     if not isinstance(seconds, int | float):
         raise CheckpointError(f"{config_gin}: MAX_AUDIO_DURATION = {seconds!r} is no number of seconds; download it again.")
-    model = convert_autoencoder(state_dict, read_codec(codec), segment_seconds=float(seconds))
+    model_config, tensors = read_autoencoder(state_dict, read_codec(codec), segment_seconds=float(seconds))
     for name, layers in (
-        ("NUM_ENCODER_LAYERS", model.config.num_summarizer_layers),
-        ("NUM_DENOISER_LAYERS", model.config.num_denoiser_layers),
+        ("NUM_ENCODER_LAYERS", model_config.num_summarizer_layers),
+        ("NUM_DENOISER_LAYERS", model_config.num_denoiser_layers),
     ):
         if settings.get(name, layers) != layers:
             raise CheckpointError(
                 f"{config_gin}: {name} = {settings[name]} but {weights} has {layers} layers; they belong to different models."
             )
-    return model
+    return model_config, tensors
 
 
 def _require_tensors(found: object, source: str) -> None:

@@ -212,7 +212,7 @@ def convert(
             cli_support.refuse(f"{path}: no such file; check the path.")
     cli_support.check_output_folder(output)
     with console.spinner(f"converting {weights}"):
-        from pecmae.checkpoints import convert_autoencoder_files
+        from pecmae.autoencoder import convert_autoencoder_files
 
         convert_autoencoder_files(weights, config, codec).save_pretrained(output)
     console.deliver(f"{output}\n", None)

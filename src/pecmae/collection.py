@@ -82,50 +82,6 @@ class Collection:
         return {"name": self.name, "description": self.description, "labels": list(self.labels), "counts": self.counts}
 
 
-def load_collection(
-    data: str | os.PathLike[str],
-    *,
-    dataset: str | None = None,
-    root: str | os.PathLike[str] | None = None,
-    group_by: str | None = None,
-) -> Collection:
-    """Describe labelled audio, whatever its layout.
-
-    Parameters
-    ----------
-    data : path
-        A folder `LABEL/…` or `SPLIT/LABEL/…`; a table (.csv, .tsv) of labels and paths; a folder of tables, one for each split;
-        or, with `dataset`, the folder that a data set was unpacked to.
-    dataset : {"gtzan", "medley-solos-db"}, optional
-        A data set in the layout it is distributed in; filtered and split as in the paper.
-    root : path, optional
-        What the paths of a table are relative to; the table's own folder by default.
-    group_by : str, optional
-        For folders: "subfolder" where `LABEL/GROUP/…` keeps an artist, album or recording together, or a regular expression
-        whose first group is found in the file name.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such folder or table.
-    ConfigError
-        It holds no labelled audio, or a table cannot be read.
-    """
-    if dataset is not None:
-        # Imported here: it stands on this module.
-        from pecmae.datasets import DATASETS
-
-        if dataset not in DATASETS:
-            raise ConfigError(f"dataset={dataset!r} is not known; choose one of {', '.join(DATASETS)}, or leave it out.")
-        return DATASETS[dataset](data)
-    path = Path(data).expanduser()
-    if path.is_file():
-        return from_tables(path, root=root)
-    if path.is_dir() and (tables := _split_tables(path)):
-        return from_tables(tables, root=root or path)
-    return from_folder(path, group_by=group_by)
-
-
 def from_folder(root: str | os.PathLike[str], *, group_by: str | None = None) -> Collection:
     """A folder with a sub-folder for each class, or for each split; parameters and errors as for `load_collection`."""
     root = Path(root)
@@ -199,7 +155,7 @@ def split_order(split: str) -> tuple[int, str]:
     return (SPLITS.index(split), "") if split in SPLITS else (len(SPLITS), split)
 
 
-def _split_tables(folder: Path) -> dict[str, Path]:
+def split_tables(folder: Path) -> dict[str, Path]:
     """Tables of a folder whose names say their split, such as groundtruth_val.tsv; none unless one is for training."""
     found: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLE_EXTENSIONS and not p.name.startswith(".")):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pecmae.audio import iter_segments
-from pecmae.collection import Clip, Collection, load_collection, with_splits
+from pecmae.collection import Clip, Collection, with_splits
 from pecmae.data import progress_bar
 from pecmae.errors import ConfigError, PecmaeError
+from pecmae.load import load_collection
 from pecmae.splits import complete_splits
 from pecmae.storage import file_sha256
 
@@ -213,7 +214,7 @@ def _content_hash(path: Path, _size: int, _time: int) -> str:
 def add_data_arguments(parser: argparse.ArgumentParser, *, checks: bool = True) -> None:
     """The options that describe a labelled collection, alike in every script; with `checks`, what to do about bad files."""
     # Imported here: it stands on the module of collections.
-    from pecmae.datasets import DATASETS
+    from pecmae.load import DATASETS
 
     parser.add_argument("--data", required=True, help="folder LABEL/… or SPLIT/LABEL/…, a table, or a folder of tables")
     parser.add_argument("--dataset", choices=list(DATASETS), help="DATA is this data set, as it was unpacked")

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +18,9 @@ from pecmae.configuration import FORMAT_VERSION
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub import COMPANION_FILE
 from pecmae.prototype_measures import NAMED, NEIGHBOURS, nearest_segments, segment_distances
+from pecmae.prototypes import PrototypeHead
 from pecmae.storage import load_weights, read_json_config
 from pecmae.whole_files import written_whole
-
-if TYPE_CHECKING:
-    from pecmae.model import PECMAE
 
 COMPANION_VERSION = 1
 
@@ -158,12 +156,13 @@ def model_sha256(directory: Path) -> str:
 
 @torch.no_grad()
 def build_companion(
-    model: "PECMAE",
+    head: PrototypeHead,
     z: torch.Tensor,
     tracks: torch.Tensor,
     track_names: Sequence[str],
     track_labels: torch.Tensor,
     *,
+    segment_seconds: float,
     offsets: torch.Tensor | None = None,
     nearest: int = NEIGHBOURS,
     sample: int = 500,
@@ -173,7 +172,7 @@ def build_companion(
 
     Parameters
     ----------
-    model : PECMAE
+    head : PrototypeHead
     z : Tensor [shape=(N, D)]
         Embeddings of the training segments, those of a track in order (`pecmae.fitting.EmbeddedTracks` holds them so).
     tracks : Tensor [shape=(N,), int64]
@@ -182,6 +181,8 @@ def build_companion(
         What people should read; stored with the model.
     track_labels : Tensor [shape=(tracks,), int64]
         Class numbers.
+    segment_seconds : float
+        Length of a segment.
     offsets : Tensor [shape=(N,)], optional
         Where each segment begins in its track, in seconds; by default those of a track follow each other without a gap.
     nearest : int
@@ -201,13 +202,13 @@ def build_companion(
             f"{len(z)} embeddings, {len(tracks)} track numbers, {len(track_names)} names and {len(track_labels)} labels "
             "do not belong together; give one number a segment, and one name and label a track."
         )
-    distances = segment_distances(model.head, z)  # (N, M)
+    distances = segment_distances(head, z)  # (N, M)
     labels = track_labels[tracks]  # (N,)
     rows = nearest_segments(distances, tracks, nearest)  # (M, n)
     smallest = distances.gather(0, rows.T).T  # (M, n)
     used, renumbered = torch.unique(tracks[rows], return_inverse=True)
     if offsets is None:
-        offsets = _places(tracks) * model.autoencoder.config.segment_seconds
+        offsets = _places(tracks) * segment_seconds
     chosen = np.sort(np.random.default_rng(seed).permutation(len(z))[:sample])
     return Companion(
         track_names=tuple(str(track_names[index]) for index in used.tolist()),

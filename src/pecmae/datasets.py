@@ -8,7 +8,7 @@ MD5 sums to the metadata file that is read here. A damaged file is found without
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pecmae.audio import AUDIO_EXTENSIONS, find_audio_files
@@ -152,9 +152,3 @@ def _audio_below(root: Path) -> Iterable[Path]:
 
 def _files(folder: Path, extensions: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in extensions and not path.name.startswith("."))
-
-
-DATASETS: Mapping[str, Callable[[str | os.PathLike[str]], Collection]] = {
-    "gtzan": gtzan,
-    "medley-solos-db": medley_solos_db,
-}

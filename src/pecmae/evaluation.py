@@ -4,7 +4,7 @@ Shapes: N tracks, C classes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from pecmae.cards import Measurement
 from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.model import PECMAE
+from pecmae.prototypes import PrototypeHead
 
 CALIBRATION_BINS = 10
 BOOTSTRAP_SAMPLES = 2000
@@ -105,9 +105,11 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate_embedded(model: PECMAE, tracks: EmbeddedTracks, failed: Mapping[str, str] | None = None) -> Evaluation:
+def evaluate_embedded(
+    head: PrototypeHead, labels: Sequence[str], tracks: EmbeddedTracks, failed: Mapping[str, str] | None = None
+) -> Evaluation:
     """Classify embedded tracks by their averaged logits; `failed` (path → why) are those that could not be embedded."""
-    logits = tracks.average(model.head(tracks.z.to(model.head.prototypes.device)).cpu())  # (tracks, C)
-    scores, predicted = model.head.scores(logits).max(1)
+    logits = tracks.average(head(tracks.z.to(head.prototypes.device)).cpu())  # (tracks, C)
+    scores, predicted = head.scores(logits).max(1)
     names = tracks.names or tuple(map(str, range(len(logits))))
-    return Evaluation(model.labels, names, tracks.track_labels.numpy(), predicted.numpy(), scores.numpy(), dict(failed or {}))
+    return Evaluation(tuple(labels), names, tracks.track_labels.numpy(), predicted.numpy(), scores.numpy(), dict(failed or {}))

@@ -1,5 +1,6 @@
 """From labelled audio to a model of its own, in one call: describe, check, embed, fit, measure, save."""
 
+import copy
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from huggingface_hub import snapshot_download
 
 from pecmae.autoencoder import Autoencoder
 from pecmae.cards import Measurement
-from pecmae.collection import Collection, load_collection
+from pecmae.collection import Collection
 from pecmae.collection_checks import prepare_collection
 from pecmae.companion import build_companion
 from pecmae.configuration import AutoencoderReference, PrototypeHeadConfig
@@ -23,6 +24,7 @@ from pecmae.errors import ConfigError
 from pecmae.evaluation import Evaluation, evaluate_embedded
 from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
 from pecmae.last_layer import check_penalty
+from pecmae.load import load_collection
 from pecmae.model import PECMAE
 from pecmae.precision import pick_dtype
 from pecmae.runs import write_json
@@ -158,7 +160,7 @@ def fit(
     )
     # What is evaluated is what will be stored.
     model = PECMAE(autoencoder.cpu(), head.to(pick_dtype(dtype)).float(), labels, reference)
-    evaluations = {split: evaluate_embedded(model, tracks) for split, tracks in embedded.items()}
+    evaluations = {split: evaluate_embedded(model.head, model.labels, tracks) for split, tracks in embedded.items()}
     card = _card_facts(collection, evaluations, settings, training, model, options)
     result = FitResult(model, collection, embedded, evaluations, training, failed, card)
     if output is not None and accelerator.is_main_process:
@@ -288,7 +290,11 @@ def _save(result: FitResult, output: Path, dtype: str | None) -> None:
     """The model with its card and its companion, and the report."""
     model, train = result.model, result.embedded["train"]
     model.save_pretrained(output / "model", dtype=dtype, model_card_kwargs={"name": output.resolve().name, **result.card_facts})
-    saved = PECMAE.from_pretrained(output / "model", device="cpu", autoencoder=model.autoencoder)
-    companion = build_companion(saved, train.z, train.tracks, train.names, train.track_labels, offsets=train.offsets)
+    companion = build_companion(
+        copy.deepcopy(model.head).cpu(),
+        *(train.z, train.tracks, train.names, train.track_labels),
+        segment_seconds=model.autoencoder.config.segment_seconds,
+        offsets=train.offsets,
+    )
     companion.save(output / "model")
     write_json(output / "report.json", result.report())

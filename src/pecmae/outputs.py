@@ -194,7 +194,24 @@ class Explanation:
         """
         from pecmae.plots import plot_explanation
 
-        return plot_explanation(self, self.label if label is None else label, count)
+        label = self.label if label is None else label
+        winners = self.winners
+        heights = self.segment_similarities[np.arange(len(winners)), winners]
+        title = f"What makes up the logit of {label}: {self.logits[self._index(label)]:.3f}"
+        return plot_explanation(self.labels, self.prototype_labels[winners], heights, self._parts(label, count), title)
+
+    def _parts(self, label: str, count: int) -> list[tuple[str, float, int | None]]:
+        """What sums to a logit: the `count` largest contributions, the others together, and the bias."""
+        index = self._index(label)
+        row = self.contributions[index]
+        shown = np.argsort(-np.abs(row), kind="stable")[:count]
+        parts: list[tuple[str, float, int | None]] = []
+        for m in shown:
+            name, number = self.names[m]
+            parts.append((f"{name} {number}", float(row[m]), int(self.prototype_labels[m])))
+        if others := len(row) - len(shown):
+            parts.append((f"{others} others", float(row.sum() - row[shown].sum()), None))
+        return [*parts, ("bias", float(self.bias[index]), None)]
 
     def _index(self, label: str) -> int:
         if label not in self.labels:
