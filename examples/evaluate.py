@@ -25,6 +25,7 @@ from pecmae.evaluation import evaluate_embedded
 from pecmae.evaluation_plots import plot_confusion
 from pecmae.load import load_collection
 from pecmae.prototype_health import prototype_health
+from pecmae.prototype_measures import track_reasons
 from pecmae.sound_checks import check_round_trip, check_sonification
 from pecmae.splits import complete_splits
 
@@ -62,6 +63,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     tracks, failed = embed_files(cache, clips, model.labels, skip_bad=True, progress=True)
     evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
     report: dict[str, Any] = {"data": collection.name, "split": args.split, "tracks": evaluation.to_dict()}
+    report["reasons"] = track_reasons(model.head, tracks).to_dict()
     if args.picture:
         plot_confusion(evaluation).savefig(args.picture, dpi=150)
     if args.round_trips:

@@ -50,6 +50,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-adaptor", action="store_true", help="use the prototypes as they are (PECMAE-NA)")
     parser.add_argument("--distance", choices=["mean", "sum"], default="mean", help="how squared differences are reduced")
     parser.add_argument(
+        "--kernel-scale",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="similarity is exp(-S · distance): the larger, the nearer a segment must lie to a prototype (default: 1)",
+    )
+    parser.add_argument("--temperature", type=float, default=0.1, help="what the loss divides logits by (default: 0.1)")
+    parser.add_argument("--project", action="store_true", help="set every prototype onto a training segment in the end")
+    parser.add_argument(
         "--loss", choices=["cross_entropy", "binary_cross_entropy"], default="cross_entropy", help="classification loss"
     )
     parser.add_argument("--class-loss-weight", type=float, default=CLASS_LOSS_WEIGHT, help="λ (default: %(default)s)")
@@ -89,6 +98,9 @@ def main(argv: list[str] | None = None) -> None:
             prototypes_per_class=args.prototypes,
             adaptor=not args.no_adaptor,
             distance_reduction=args.distance,
+            kernel_scale=args.kernel_scale,
+            temperature=args.temperature,
+            project=args.project,
             classification_loss=args.loss,
             class_loss_weight=args.class_loss_weight,
             refit_penalty=args.refit_linear,

@@ -105,6 +105,34 @@ def test_the_linear_layer_alone_is_fitted_to_its_optimum(loss):
     assert torch.allclose(held.linear.weight, before.linear.weight, atol=1e-3)
 
 
+def test_projected_prototypes_are_the_training_segments_nearest_to_them():
+    data = clusters()
+    head = fit_head(data, CONFIG, SETTINGS)[0]
+    projected = fit_head(data, CONFIG, SETTINGS, project=True)[0]
+    assert not projected.config.adaptor
+    assert not projected.training
+    found = projected.projected_prototypes()
+    rows = torch.cdist(found, data.z).argmin(1)
+    torch.testing.assert_close(found, data.z[rows])
+    assert data.labels[rows].tolist() == head.prototype_labels.tolist()
+    assert len(set(rows.tolist())) == len(rows)
+    distances = head.distances(data.z)
+    for label in range(3):  # no other pair of the class's segments lies nearer in all
+        own, segments = slice(2 * label, 2 * label + 2), (data.labels == label).nonzero()[:, 0]
+        first, second = distances[segments, 2 * label], distances[segments, 2 * label + 1]
+        sums = (first[:, None] + second).fill_diagonal_(torch.inf)
+        assert float(distances[rows[own], torch.arange(6)[own]].sum()) == pytest.approx(float(sums.min()))
+    assert torch.equal(projected.linear.weight, head.linear.weight)
+
+
+def test_projection_comes_before_the_linear_layer_is_fitted():
+    data = clusters()
+    projected = fit_head(data, CONFIG, SETTINGS, project=True)[0]
+    whole = fit_head(data, CONFIG, SETTINGS, project=True, refit_penalty=1e-3)[0]
+    refit_linear(projected, data, 1e-3)
+    assert torch.equal(whole.linear.weight, projected.linear.weight)
+
+
 @pytest.mark.parametrize("penalty", [-1.0, float("nan"), float("inf")])
 def test_a_penalty_that_is_none_is_refused_before_training(penalty, monkeypatch):
     monkeypatch.setattr("pecmae.fitting.train", None)

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from pecmae import ConfigError, PrototypeHead, PrototypeHeadConfig
 from pecmae.checkpoints import convert_prototype_head
+from pecmae.configuration import config_from_dict, config_to_dict
 from pecmae.prototypes import (
     Dropout,
     SingleTokenAdaptor,
@@ -44,6 +45,31 @@ def test_distances_are_reduced_squared_differences(z, reduction, reduce):
     expected = reduce(differences.square(), -1)
     torch.testing.assert_close(head.distances(z), expected)
     torch.testing.assert_close(head.similarities(z), torch.exp(-expected))
+
+
+def test_the_kernel_scale_narrows_similarities_in_answers_and_in_training_alike(z):
+    plain, crisp = PrototypeHead(config()).eval(), PrototypeHead(config(kernel_scale=7.0)).eval()
+    crisp.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(crisp.similarities(z), plain.similarities(z) ** 7)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    _, class_loss, own_loss = head_loss(crisp, z, labels)
+    torch.testing.assert_close(class_loss, classification_loss(crisp(z), labels, crisp.config))
+    torch.testing.assert_close(own_loss, head_loss(plain, z, labels)[2])  # of distances, which have no scale
+
+
+def test_a_configuration_from_before_the_kernel_scale_means_one():
+    values = config_to_dict(config())
+    del values["kernel_scale"]
+    assert config_from_dict(PrototypeHeadConfig, values, "x").kernel_scale == 1
+    del values["temperature"]
+    with pytest.raises(ConfigError, match="the setting 'temperature' is missing"):
+        config_from_dict(PrototypeHeadConfig, values, "x")
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_kernel_scale_that_is_none_is_refused(scale):
+    with pytest.raises(ConfigError, match="kernel_scale"):
+        config(kernel_scale=scale)
 
 
 def test_distances_stay_exact_far_from_the_origin():

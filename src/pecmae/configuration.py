@@ -1,8 +1,8 @@
 """Sizes and choices of the models as frozen dataclasses, read strictly: an unknown or missing key is an error that names it."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from typing import Any, Self, TypeVar
 
@@ -13,6 +13,9 @@ FORMAT_VERSION = 1
 
 DISTANCE_REDUCTIONS = ("mean", "sum")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
+
+# Marks a field that older files lack; its default is what they mean.
+ADDED_LATER = {"added_later": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,9 @@ class PrototypeHeadConfig:
     adaptor_dim: int = 2048
     # How the squared differences over D become a distance: "mean" (published code) or "sum" (paper).
     distance_reduction: str = "mean"
+    # s of the similarity S = exp(-s · distance). The published code and the paper have s = 1 and differ by their reduction; the
+    # larger s, the nearer a segment must lie to a prototype to speak for it.
+    kernel_scale: float = field(default=1.0, metadata=ADDED_LATER)
     # Which loss the logits were trained with, and what they are divided by in it: both decide how logits become scores.
     classification_loss: str = "cross_entropy"
     temperature: float = 0.1
@@ -181,10 +187,10 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
     Raises
     ------
     ConfigError
-        A key is missing, unknown, or of another type than the field's.
+        A key is missing, unknown, or of another type than the field's. Only what was `ADDED_LATER` may be missing.
     """
-    known = {field.name: field for field in fields(kind)}
-    _check_keys(values, set(known), source)
+    known = {item.name: item for item in fields(kind)}
+    _check_keys(values, set(known), source, optional={name for name, item in known.items() if "added_later" in item.metadata})
     converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in converted.items():
         expected: Any = getattr(known[name].type, "__origin__", known[name].type)
@@ -193,12 +199,12 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
     return kind(**converted)
 
 
-def _check_keys(values: Any, known: set[str], source: str) -> None:
+def _check_keys(values: Any, known: set[str], source: str, optional: Collection[str] = ()) -> None:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: {values!r} should be an object with {', '.join(sorted(known))}; save the model again.")
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
-    if missing := sorted(known - set(values)):
+    if missing := sorted(known - set(values) - set(optional)):
         raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
 
 

@@ -70,7 +70,10 @@ def fit(
     prototypes_per_class: int = 10,
     adaptor: bool = True,
     distance_reduction: str = "mean",
+    kernel_scale: float = 1.0,
     classification_loss: str = "cross_entropy",
+    temperature: float = 0.1,
+    project: bool = False,
     settings: TrainingSettings = HEAD_SETTINGS,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
@@ -97,8 +100,10 @@ def fit(
         Of a Hub id.
     prototypes_per_class : int
         K.
-    adaptor, distance_reduction, classification_loss
+    adaptor, distance_reduction, kernel_scale, classification_loss, temperature
         As in `PrototypeHeadConfig`.
+    project : bool
+        Set every prototype onto the training segment that it lies nearest to (`pecmae.last_layer.project_prototypes`).
     settings : TrainingSettings
         The paper's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
     cache : path, optional
@@ -145,13 +150,16 @@ def fit(
         prototypes_per_class=prototypes_per_class,
         adaptor=adaptor,
         distance_reduction=distance_reduction,
+        kernel_scale=kernel_scale,
         classification_loss=classification_loss,
+        temperature=temperature,
     )
     head, training = fit_head(
         embedded["train"],
         config,
         settings,
         validation=embedded.get("validation"),
+        project=project,
         output=output,
         description=_run_facts(config, autoencoder, labels, embedded),
         progress=progress,
@@ -161,7 +169,7 @@ def fit(
     # What is evaluated is what will be stored.
     model = PECMAE(autoencoder.cpu(), head.to(pick_dtype(dtype)).float(), labels, reference)
     evaluations = {split: evaluate_embedded(model.head, model.labels, tracks) for split, tracks in embedded.items()}
-    card = _card_facts(collection, evaluations, settings, training, model, options)
+    card = _card_facts(collection, evaluations, settings, training, model, {**options, "project": project})
     result = FitResult(model, collection, embedded, evaluations, training, failed, card)
     if output is not None and accelerator.is_main_process:
         _save(result, Path(output), dtype)
@@ -279,8 +287,9 @@ def _settings_rows(
         ("batch", f"{settings.batch_size} segments"),
         ("learning rate", f"{settings.learning_rate:g}, {settings.schedule}"),
         ("optimizer", f"{settings.optimizer}, weight decay {settings.weight_decay:g}"),
-        ("loss", f"{head.classification_loss}, distance by {head.distance_reduction}"),
+        ("loss", f"{head.classification_loss}, distance by {head.distance_reduction}, kernel scale {head.kernel_scale:g}"),
         ("share of the classification loss", f"{options.get('class_loss_weight', CLASS_LOSS_WEIGHT):g}"),
+        *((("prototypes", "set onto the training segments nearest to them"),) if options.get("project") else ()),
         *refitted,
         ("seed", str(settings.seed)),
     )

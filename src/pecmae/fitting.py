@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 
 from pecmae.configuration import PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks as EmbeddedTracks
-from pecmae.last_layer import check_penalty, refit_linear
+from pecmae.last_layer import check_penalty, project_prototypes, refit_linear
 from pecmae.prototypes import (
     PrototypeHead,
     classification_loss,
@@ -117,7 +117,7 @@ class HeadObjective(nn.Module):
         torch.manual_seed(int(context.draws.integers(1 << 62)))
         labels = self.train_labels[rows]
         distances = self.head.distances_normalised(self.train_z[rows])
-        logits = self.head.linear(torch.exp(-distances))
+        logits = self.head.linear(self.head.kernel(distances))
         class_loss = classification_loss(logits, labels, self.head.config)
         own_loss = shared_prototype_loss(distances, labels, self.head.prototype_labels)
         class_loss, accuracy = mean_of_processes(class_loss, (logits.detach().argmax(1) == labels).float().mean())
@@ -147,6 +147,7 @@ def fit_head(
     validation: EmbeddedTracks | None = None,
     evaluate_every: int = 500,
     class_loss_weight: float = CLASS_LOSS_WEIGHT,
+    project: bool = False,
     refit_penalty: float | None = None,
     output: str | os.PathLike[str] | None = None,
     description: Mapping[str, Any] | None = None,
@@ -168,6 +169,8 @@ def fit_head(
         Steps between two looks at the validation loss.
     class_loss_weight : float
         λ, the classification loss's share.
+    project : bool
+        Set every prototype onto a training segment in the end (`pecmae.last_layer.project_prototypes`). Not in the paper.
     refit_penalty : float, optional
         Fit the linear layer alone in the end, with this penalty (`pecmae.last_layer.refit_linear`). Not in the paper.
         A finished run can be asked again with another one.
@@ -207,6 +210,8 @@ def fit_head(
     facts = {**(description or {}), "class_loss_weight": class_loss_weight}
     result = train(objective, make_batch, settings, output, description=facts, after_step=after_step, **options)
     best = objective.best.cpu().eval()
+    if project:
+        best = project_prototypes(best, data)
     if refit_penalty is not None:
         refit_linear(best, data, refit_penalty)
     return best, result

@@ -1,10 +1,11 @@
-"""The linear layer fitted alone, while the prototypes stay where training left them.
+"""After training: prototypes set onto training segments, and the linear layer fitted alone.
 
-Shapes: N segments, M prototypes, C classes.
+Shapes: N segments, D width, M prototypes, C classes.
 """
 
 import copy
 import math
+from dataclasses import replace
 
 import torch
 
@@ -19,6 +20,42 @@ def check_penalty(penalty: float) -> None:
     """Refuse a penalty that is negative, infinite or no number, with a ConfigError."""
     if not 0 <= penalty < math.inf:
         raise ConfigError(f"The penalty of the linear layer is {penalty:g}; give a number from 0 on, such as 0.001.")
+
+
+@torch.no_grad()
+def project_prototypes(head: PrototypeHead, data: EmbeddedTracks) -> PrototypeHead:
+    """Set every prototype onto a training segment of its class, as ProtoPNet does (arXiv 1806.10574, section 3.1).
+
+    A prototype then is a moment of a recording: it sounds as that moment does when its z is decoded, and is no average that
+    the decoder never met. Each takes the z of the segment that it lies nearest to; prototypes of a class take different ones,
+    so that the sum of their distances is the least. The adaptor has moved the prototypes to where they are in training and is
+    not needed any more.
+
+    Parameters
+    ----------
+    head : PrototypeHead
+    data : EmbeddedTracks
+        Training segments; every class needs at least K of them.
+
+    Returns
+    -------
+    PrototypeHead
+        Without adaptor, with the linear layer as it was.
+    """
+    # Imported here: only fitting needs it.
+    from scipy.optimize import linear_sum_assignment
+
+    z = data.z.to(head.prototypes.device)
+    distances, labels = head.distances(z).cpu(), data.labels.cpu()  # (N, M), (N,)
+    rows = torch.empty(head.config.num_prototypes, dtype=torch.int64)
+    for label in range(head.config.num_classes):
+        segments, own = (labels == label).nonzero()[:, 0], (head.prototype_labels.cpu() == label).nonzero()[:, 0]
+        chosen, prototypes = linear_sum_assignment(distances[segments][:, own].numpy())
+        rows[own[prototypes]] = segments[chosen]
+    projected = PrototypeHead(replace(head.config, adaptor=False), mean=float(head.mean), std=float(head.std))
+    projected.prototypes.copy_(head.normalise(z[rows]))
+    projected.linear.load_state_dict(head.linear.state_dict())
+    return projected.to(head.prototypes.device).requires_grad_(False).train(head.training)
 
 
 def refit_linear(head: PrototypeHead, data: EmbeddedTracks, penalty: float = 1e-3) -> None:

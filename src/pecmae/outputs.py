@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pecmae.prototype_measures import Reasons, reasons_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -152,6 +154,11 @@ class Explanation:
         order = np.argsort(-row, kind="stable")[:count]
         return [(*self.names[m], float(row[m])) for m in order]
 
+    @cached_property
+    def reasons(self) -> Reasons:
+        """How plain the reasons for the track's label are [shape=(1,) each]."""
+        return reasons_of(self.segment_similarities.mean(0, keepdims=True), self.weight, self.bias, self.prototype_labels)
+
     def contrast(self, label: str, against: str) -> Contrast:
         """Tell which prototypes and which moments speak for one class against another.
 
@@ -229,5 +236,6 @@ class Explanation:
             "weight": self.weight.tolist(),
             "prototype_labels": [self.labels[index] for index in self.prototype_labels],
             "contributions": self.contributions.tolist(),
+            "reasons": self.reasons.to_dict(),
             "segment_similarities": self.segment_similarities.tolist(),
         }

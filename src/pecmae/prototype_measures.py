@@ -1,12 +1,19 @@
 """What is said of prototypes wherever they are described: which are the same, what lies near them, and how pure that is.
 
-Shapes: N segments, D width, M prototypes, n nearest segments of each prototype.
+Shapes: N segments, D width, C classes, M prototypes, n nearest segments of each prototype.
 """
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from pecmae.prototypes import PrototypeHead
+
+if TYPE_CHECKING:
+    from pecmae.embedded_tracks import EmbeddedTracks
 
 # Training segments, each of another track, that purity is about.
 NEIGHBOURS = 10
@@ -16,6 +23,8 @@ NAMED = 5
 BATCH = 4096
 # Two prototypes count as one twice when they are closer to each other than this share of the median between two prototypes.
 DUPLICATE_SHARE = 0.1
+# Of what speaks for a label against the runner-up: the share that compactness counts the prototypes of.
+MARGIN_SHARE = 0.9
 
 
 @torch.no_grad()
@@ -97,3 +106,65 @@ def nearest_agreement(head: PrototypeHead, z: Tensor) -> float:
     similarities = head.similarities(z.to(head.prototypes.device))  # (N, M)
     nearest = head.prototype_labels[similarities.argmax(1)]  # (N,)
     return float((nearest == head.linear(similarities).argmax(1)).float().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Reasons:
+    """How plain the reasons for decisions are; arrays are over the decisions."""
+
+    agrees: np.ndarray  # (N,) bool: the most similar prototype is of the given class
+    prototypes_needed: np.ndarray  # (N,) the fewest that make `MARGIN_SHARE` of what speaks for the label against the runner-up
+    cancelled: np.ndarray  # (N,) share of what speaks for the label that is taken back by what speaks for the runner-up
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for JSON.
+
+        `agreement` is the share of decisions whose most similar prototype is of the given class; `compactness` and
+        `cancellation` are medians.
+        """
+        return {
+            "agreement": float(self.agrees.mean()),
+            "compactness": float(np.median(self.prototypes_needed)),
+            "cancellation": float(np.median(self.cancelled)),
+        }
+
+
+def reasons_of(similarities: np.ndarray, weight: np.ndarray, bias: np.ndarray, prototype_labels: np.ndarray) -> Reasons:
+    """Tell how plain the reasons for decisions are.
+
+    Parameters
+    ----------
+    similarities : np.ndarray [shape=(N, M)]
+        To each prototype, of segments or averaged over the segments of tracks.
+    weight, bias : np.ndarray [shape=(C, M) and (C,)]
+        Of the linear layer.
+    prototype_labels : np.ndarray [shape=(M,)]
+    """
+    logits = similarities @ weight.T + bias  # (N, C)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    label, rival = order[:, 0], order[:, min(1, logits.shape[1] - 1)]
+    differences = similarities * (weight[label] - weight[rival])  # (N, M)
+    of_bias = (bias[label] - bias[rival])[:, None]
+    forward = np.maximum(-np.sort(-differences, axis=1), 0.0)  # (N, M), the largest first
+    wanted = MARGIN_SHARE * forward.sum(1, keepdims=True)
+    needed = (forward.cumsum(1) < wanted * (1 - 1e-9)).sum(1) + (wanted[:, 0] > 0)
+    terms = np.concatenate([differences, of_bias], axis=1)
+    gained, lost = np.maximum(terms, 0.0).sum(1), np.maximum(-terms, 0.0).sum(1)
+    return Reasons(
+        agrees=prototype_labels[similarities.argmax(1)] == label,
+        prototypes_needed=needed,
+        cancelled=np.divide(lost, gained, out=np.zeros_like(gained), where=gained > 0),
+    )
+
+
+@torch.no_grad()
+def track_reasons(head: PrototypeHead, tracks: "EmbeddedTracks") -> Reasons:
+    """`reasons_of` the decisions on tracks, whose similarities are averages over their segments."""
+    similarities = tracks.average(head.similarities(tracks.z.to(head.prototypes.device)).cpu())  # (tracks, M)
+    linear = head.linear
+    return reasons_of(
+        similarities.numpy(),
+        linear.weight.detach().cpu().numpy(),
+        linear.bias.detach().cpu().numpy(),
+        head.prototype_labels.cpu().numpy(),
+    )

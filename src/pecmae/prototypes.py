@@ -119,8 +119,12 @@ class PrototypeHead(nn.Module):
         return squared / z.shape[1] if self.config.distance_reduction == "mean" else squared
 
     def similarities(self, z: Tensor) -> Tensor:
-        """S = exp(-distance) [shape=(B, M), in (0, 1]] of each z [shape=(B, D)] to each prototype."""
-        return torch.exp(-self.distances(z))
+        """S = exp(-s · distance) [shape=(B, M), in (0, 1]] of each z [shape=(B, D)] to each prototype; s is `kernel_scale`."""
+        return self.kernel(self.distances(z))
+
+    def kernel(self, distances: Tensor) -> Tensor:
+        """Similarities S of `distances`, of any shape."""
+        return torch.exp(-self.config.kernel_scale * distances)
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits [shape=(B, C)] of each z [shape=(B, D)]."""
@@ -229,6 +233,6 @@ def head_loss(head: PrototypeHead, z: Tensor, labels: Tensor, weight: float = 0.
         λ, the classification loss's share.
     """
     distances = head.distances_normalised(z)
-    class_loss = classification_loss(head.linear(torch.exp(-distances)), labels, head.config)
+    class_loss = classification_loss(head.linear(head.kernel(distances)), labels, head.config)
     own_loss = prototype_loss(distances, labels, head.prototype_labels)
     return weight * class_loss + (1 - weight) * own_loss, class_loss, own_loss

@@ -359,9 +359,22 @@ class TrackView {
           sounds: true,
         }),
         h('p', { class: 'hint' }, this.speaksFor(values)),
+        h('p', { class: 'hint', id: 'plainness' }, this.plainness()),
       );
     }
     this.trackPanel.replaceChildren(...parts);
+  }
+
+  /** How plain the reasons for the label are: which prototype is closest, how many decide, and how much is taken back. */
+  plainness() {
+    const { label, explanation } = this.track;
+    const { agreement, compactness, cancellation } = explanation.reasons;
+    const closest = agreement ? `a prototype of ${label} too` : 'a prototype of another class';
+    const prototypes = `${compactness} prototype${compactness === 1 ? '' : 's'}`;
+    return (
+      `The most similar prototype of the whole track is ${closest}. ${prototypes} make 90 % of what speaks for ${label} ` +
+      `against ${explanation.runner_up}; what speaks for ${explanation.runner_up} takes ${Math.round(100 * cancellation)} % of it back.`
+    );
   }
 
   speaksFor(values) {
