@@ -5,10 +5,13 @@
 Shapes: B batch, N samples, T frames, F codec features, D width.
 """
 
+import copy
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -21,8 +24,8 @@ from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_
 from pecmae.denoiser import Denoiser
 from pecmae.encodecmae import EncodecMAE
 from pecmae.errors import ConfigError
-from pecmae.hub import PublishedAutoencoder, resolve_autoencoder
-from pecmae.precision import pick_device, pick_dtype, pick_loading_dtype
+from pecmae.hub import DownloadOptions, PublishedAutoencoder, check_options, resolve_autoencoder
+from pecmae.precision import pick_device, pick_dtype, pick_loading_dtype, survive_forks
 from pecmae.solver import VDiffusionSolver
 from pecmae.storage import read_json_config, save_directory_atomically
 from pecmae.summarizer import Summarizer
@@ -30,6 +33,22 @@ from pecmae.transformer import SinusoidalPosition
 from pecmae.weights import load_into, load_strictly, save_weights
 
 MODEL_TYPE = "pecmae-autoencoder"
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How to sample, as for `Autoencoder.generate`."""
+
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    guidance_stop: float | None
+    scheduler: VDiffusionSolver | None
+
+
+class GenerateOptions(SamplingOptions, total=False):
+    """How to sample, and what noise to start from, as for `Autoencoder.generate`."""
+
+    latents: Tensor | None
+    generator: torch.Generator | None
 
 
 class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio", "music", "encodecmae"]):
@@ -43,6 +62,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
+        survive_forks()
         dim, hidden = config.embedding_dim, config.feed_forward_dim
         self.config = config
         self.codec_encoder = CodecEncoder(config)
@@ -51,6 +71,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         self.position = SinusoidalPosition(dim)
         self.summarizer = Summarizer(dim, hidden, config.num_summarizer_layers, config.num_heads)
         self.denoiser = Denoiser(config.feature_dim, dim, hidden, config.num_denoiser_layers, config.num_heads)
+        self.float()  # whatever torch's default type is
         # The stored weights, while those here are rounded for speed alone: what is saved is not rounded.
         self._unrounded: Path | None = None
 
@@ -171,7 +192,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             Share of the steps, the first ones, that run the unconditional branch; in (0, 1], 1 for all. Later ones are not
             guided: once the sample has taken shape both branches say almost the same. The configuration's by default.
         scheduler : VDiffusionScheduler or VDiffusionSolver, optional
-            A new one of the second-order solver by default.
+            A new one of the second-order solver by default. A copy of it takes the steps: one scheduler may serve many threads.
         latents : Tensor [shape=(B, T, F)], optional
             Initial noise x_T; drawn with `generator` by default.
         generator : torch.Generator, optional
@@ -184,11 +205,14 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         """
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        if scheduler is None:
-            scheduler = VDiffusionSolver()
+        scheduler = VDiffusionSolver() if scheduler is None else copy.copy(scheduler)
         stop = self.config.guidance_stop if guidance_stop is None else guidance_stop
         if not 0 < stop <= 1:
             raise ValueError(f"guidance_stop={stop} must be above 0 and at most 1.")
+        if not math.isfinite(scale):
+            raise ValueError(f"guidance_scale={scale} is no number to guide with; choose one such as 2.")
+        if not bool(z.isfinite().all()):
+            raise ValueError("z holds NaN or infinite values, which are no sound; give finite ones.")
         z = z.to(self.device, self.dtype)
         if latents is None:
             latents = self.draw_latents(len(z), generator)
@@ -207,7 +231,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             x, _ = scheduler.advance(v, sigma, x)
         return x
 
-    def decode(self, z: Tensor, **options: Any) -> Tensor:
+    def decode(self, z: Tensor, **options: Unpack[GenerateOptions]) -> Tensor:
         """Generate a segment of audio from each z [shape=(B, D)]; options as for `generate`.
 
         Returns
@@ -225,16 +249,16 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         """Initial noise x_T [shape=(batch, T, F)], drawn where `generator` lives (the CPU by default)."""
         device = generator.device if generator else torch.device("cpu")
         shape = (batch, self.config.segment_frames, self.config.feature_dim)
-        return torch.randn(shape, generator=generator, device=device)
+        return torch.randn(shape, generator=generator, device=device, dtype=torch.float32)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # an unknown option is an error here
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
-        **options: Any,
+        **options: Unpack[DownloadOptions],
     ) -> Self:
         """Load an autoencoder.
 
@@ -256,7 +280,10 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         ------
         FileNotFoundError, HubError, ConfigError, CheckpointError
             It cannot be found, fetched or read; the message says what to do.
+        TypeError
+            There is no such option.
         """
+        check_options(options, cls.from_pretrained)
         directory = resolve_autoencoder(pretrained_model_name_or_path, convert=_convert_published, **options)
         return cls.from_directory(directory, device=device, dtype=dtype)
 
@@ -292,8 +319,13 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             part.to(target, torch.float32 if part is model.codec_decoder else picked)
         return model.eval()
 
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, **options: Any
+    def save_pretrained(  # type: ignore[override]  # an unknown option is an error here
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        model_card_kwargs: Mapping[str, Any] | None = None,
+        config: None = None,
     ) -> None:
         """Write the model's directory, whole or not at all.
 
@@ -302,16 +334,17 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         save_directory : path
         dtype : str or torch.dtype, optional
             Stored precision, such as "float16"; as it is by default.
-        **options
-            As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
-            `pecmae.cards.ModelCardFacts`.
+        model_card_kwargs : mapping, optional
+            Facts for the card, see `pecmae.cards.ModelCardFacts`.
+        config : None
+            Of huggingface_hub's mixin, which calls this to push; the model knows its own.
         """
         # Imported here: only saving writes a card.
         from pecmae.cards import ModelCardFacts, render_card
 
         with save_directory_atomically(save_directory) as folder:
             self.write(folder, dtype)
-            facts = {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})}
+            facts = {"name": Path(save_directory).name, **(model_card_kwargs or {})}
             card = render_card("autoencoder", ModelCardFacts(segment_seconds=self.config.segment_seconds, **facts))
             (folder / "README.md").write_text(card, encoding="utf-8")
 

@@ -16,6 +16,7 @@ from pecmae.audio import AudioSource, Segment, iter_segments
 from pecmae.autoencoder import Autoencoder
 from pecmae.batching import BatchSize
 from pecmae.errors import PecmaeError
+from pecmae.precision import answering
 
 
 class TrackEmbedding(NamedTuple):
@@ -133,10 +134,10 @@ def _pieces(
         track.ended = True
 
 
-@torch.no_grad()
 def _encode(autoencoder: Autoencoder, segments: list[Segment], rows: BatchSize) -> Tensor:
     """z of segments [shape=(B, D)], float32, on the CPU."""
     wav = torch.from_numpy(np.stack([segment.samples for segment in segments]))  # (B, N)
     lengths = torch.tensor([segment.length for segment in segments])  # (B,)
-    parts = rows.run(lambda part: autoencoder.encode(wav[part], lengths[part]).cpu(), len(segments))
-    return torch.cat(list(parts))
+    with answering(autoencoder.device):
+        parts = rows.run(lambda part: autoencoder.encode(wav[part], lengths[part]).cpu(), len(segments))
+        return torch.cat(list(parts))

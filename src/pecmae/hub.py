@@ -6,9 +6,11 @@ not exist.
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import httpx2
 from huggingface_hub import constants, errors, snapshot_download
@@ -40,6 +42,23 @@ class DownloadOptions(TypedDict, total=False):
     force_download: bool
     local_files_only: bool
     token: str | bool | None
+
+
+def check_options(options: Mapping[str, Any], call: Callable[..., Any]) -> None:
+    """Refuse options that `call`, which takes `DownloadOptions` beside its own, does not know.
+
+    Raises
+    ------
+    TypeError
+        The message has the nearest right name.
+    """
+    own = (name for name, found in signature(call).parameters.items() if found.kind is Parameter.KEYWORD_ONLY)
+    known = (*own, *DownloadOptions.__annotations__)
+    for name in options:
+        if name not in DownloadOptions.__annotations__:
+            nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+            advice = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(known)}."
+            raise TypeError(f"{call.__qualname__} has no option {name!r}; {advice}")
 
 
 class PublishedAutoencoder(NamedTuple):

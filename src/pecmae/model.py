@@ -4,9 +4,9 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from pecmae.audio import AudioSource
-from pecmae.autoencoder import Autoencoder
+from pecmae.autoencoder import Autoencoder, SamplingOptions
 from pecmae.companion import carry_companion
 from pecmae.configuration import AutoencoderReference
 from pecmae.decisions import explanation_of, prediction_of
 from pecmae.embedding import TrackEmbedding, embed_track
 from pecmae.errors import ConfigError
-from pecmae.hub import resolve_model
+from pecmae.hub import DownloadOptions, check_options, resolve_model
 from pecmae.model_directory import load_autoencoder, read_model, write_card, write_model
 from pecmae.outputs import Explanation, Prediction
 from pecmae.precision import pick_device, pick_dtype
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
     """A frozen autoencoder and a prototype head.
+
+    One loaded model may answer many threads at once (`predict`, `embed`, `explain`, `sonify`), as long as none of them changes
+    it. It answers the same in training mode, inside `torch.autocast` and under any default type of torch. In a process that is
+    forked off after loading it computes on one thread; on a GPU, start workers with "spawn" instead.
 
     Parameters
     ----------
@@ -188,7 +192,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         )
         return np.stack(list(sounds))
 
-    def sonify_each(self, sounds: Sequence[tuple[int, int]], **options: Any) -> Iterator[np.ndarray]:
+    def sonify_each(self, sounds: Sequence[tuple[int, int]], **options: Unpack[SamplingOptions]) -> Iterator[np.ndarray]:
         """`sonify`, for a row of the prototypes (see `prototype_indices`) and a seed for each sound.
 
         Sounds come one after the other, though many are made together: what there is can be kept when a long run is stopped.
@@ -198,15 +202,14 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         sounds : sequence of (int, int)
             Prototype, 0 … M-1, and seed.
         **options
-            As for `Autoencoder.generate`.
+            As for `Autoencoder.generate`; the model's own `scheduler` by default.
 
         Yields
         ------
         np.ndarray [shape=(samples,)]
         """
-        with torch.no_grad():
-            z = self.head.projected_prototypes()
-        return sonified(self.autoencoder, z, sounds, scheduler=self.solver, **options)
+        options = {"scheduler": self.solver, **options}
+        return sonified(self.autoencoder, self.head.projected_prototypes(), sounds, **options)
 
     def prototype_indices(self, labels: str | Sequence[str] | None = None, prototype: int | None = None) -> list[int]:
         """Rows of the named classes' prototypes among all M; parameters and errors as for `sonify`."""
@@ -235,14 +238,14 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         return prediction_of(self.head, self.labels, z, duration)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # an unknown option is an error here
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         autoencoder: Autoencoder | None = None,
-        **options: Any,
+        **options: Unpack[DownloadOptions],
     ) -> Self:
         """Load a model.
 
@@ -263,20 +266,26 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         ------
         FileNotFoundError, HubError, ConfigError, CheckpointError
             It cannot be found, fetched or read; the message says what to do.
+        TypeError
+            There is no such option.
         """
+        check_options(options, cls.from_pretrained)
         directory = resolve_model(pretrained_model_name_or_path, **options)
         config, head = read_model(directory)
         target = pick_device(device)
         if autoencoder is None:
-            # The revision asked for is of this model's repository; the reference has its own.
-            options.pop("revision", None)
             autoencoder = load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
         model._directory = directory
         return model
 
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, **options: Any
+    def save_pretrained(  # type: ignore[override]  # an unknown option is an error here
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        model_card_kwargs: Mapping[str, Any] | None = None,
+        config: None = None,
     ) -> None:
         """Write the model's directory, whole or not at all: configuration, weights, scheduler, card.
 
@@ -288,9 +297,10 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         save_directory : path
         dtype : str or torch.dtype, optional
             Stored precision, such as "float16"; as it is by default.
-        **options
-            As in huggingface_hub's mixin, which calls this to push. `model_card_kwargs` are facts for the card, see
-            `pecmae.cards.ModelCardFacts`.
+        model_card_kwargs : mapping, optional
+            Facts for the card, see `pecmae.cards.ModelCardFacts`.
+        config : None
+            Of huggingface_hub's mixin, which calls this to push; the model knows its own.
         """
         stored = None if dtype is None else pick_dtype(dtype)
         with save_directory_atomically(save_directory) as folder:
@@ -298,4 +308,4 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             # It describes these weights and no others.
             if self._directory:
                 carry_companion(self._directory, folder)
-            write_card(folder, {"name": Path(save_directory).name, **(options.get("model_card_kwargs") or {})})
+            write_card(folder, {"name": Path(save_directory).name, **(model_card_kwargs or {})})

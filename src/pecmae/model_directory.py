@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
 from pecmae.autoencoder import Autoencoder
 from pecmae.configuration import FORMAT_VERSION, AutoencoderReference, ModelConfig
 from pecmae.errors import ConfigError
+from pecmae.hub import DownloadOptions
 from pecmae.prototypes import PrototypeHead
 from pecmae.storage import read_json_config
 from pecmae.weights import load_into, save_weights
@@ -42,12 +43,20 @@ def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
     return config, head
 
 
-def load_autoencoder(directory: Path, reference: AutoencoderReference | None, **options: Any) -> Autoencoder:
+def load_autoencoder(
+    directory: Path,
+    reference: AutoencoderReference | None,
+    *,
+    device: torch.device,
+    dtype: str | torch.dtype,
+    **options: Unpack[DownloadOptions],
+) -> Autoencoder:
     """The autoencoder that a model refers to, or the one in its directory; options as for `Autoencoder.from_pretrained`."""
-    if reference is not None:
-        return Autoencoder.from_pretrained(reference.repo_id, revision=reference.revision, **options)
-    placing = {name: options[name] for name in ("device", "dtype")}
-    return Autoencoder.from_directory(directory / "autoencoder", **placing)
+    if reference is None:
+        return Autoencoder.from_directory(directory / "autoencoder", device=device, dtype=dtype)
+    # The revision asked for is of the model's repository; the reference has its own.
+    options["revision"] = reference.revision
+    return Autoencoder.from_pretrained(reference.repo_id, device=device, dtype=dtype, **options)
 
 
 def write_model(

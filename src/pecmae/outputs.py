@@ -1,5 +1,6 @@
 """What a model answers with: frozen records of NumPy arrays."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ class Prediction:
     segment_logits: np.ndarray
     # Of each segment to each prototype, in (0, 1] [shape=(S, M)].
     segment_similarities: np.ndarray
-    # Of the track, in seconds.
+    # Of the track, in seconds; NaN where only its z is known.
     duration: float
 
     @property
@@ -35,12 +36,12 @@ class Prediction:
         return len(self.segment_logits)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: label, score, scores, duration (s), num_segments."""
+        """Plain values for JSON: label, score, scores, duration (s; None where it is not known), num_segments."""
         return {
             "label": self.label,
             "score": self.score,
             "scores": self.scores,
-            "duration": self.duration,
+            "duration": self.duration if math.isfinite(self.duration) else None,
             "num_segments": self.num_segments,
         }
 
@@ -135,7 +136,7 @@ class Explanation:
     @cached_property
     def contributions(self) -> np.ndarray:
         """Of each prototype to each class's logit, averaged over segments [shape=(C, M)]."""
-        return self.weight * self.segment_similarities.mean(0)
+        return self.weight * self.segment_similarities.mean(0, dtype=np.float64)  # a day is too many to sum in float32
 
     @cached_property
     def segment_contributions(self) -> np.ndarray:

@@ -1,5 +1,10 @@
 """Where a model runs and in which floating-point type: the one place that knows what the machine does natively."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,3 +63,21 @@ def has_native_bfloat16(device: torch.device) -> bool:
     # Of x86: Zen 4, Cooper Lake and Sapphire Rapids, and what came after them. torch has no public name for these questions.
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(check() for check in checks if check)
+
+
+@contextmanager
+def answering(device: torch.device) -> Iterator[None]:
+    """Compute what a model answers: without gradients, in the model's own precision whatever `torch.autocast` is around."""
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@cache
+def survive_forks() -> None:
+    """Have processes that are forked from this one compute on one thread each.
+
+    A fork copies no threads. With more than one, the first layer in a forked worker would wait for ever for the threads that
+    the parent had.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -3,24 +3,32 @@
 Shapes: B batch, D width, C classes, K prototypes per class, M = C · K prototypes, class-major (class 0's K first).
 """
 
+import copy
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pecmae.configuration import PrototypeHeadConfig
+from pecmae.errors import ConfigError
+from pecmae.precision import answering
 
 
 class Dropout(nn.Dropout):
     """torch's dropout, faster on the CPUs where torch draws a double for every value: 16 random bits decide here.
 
-    So the share that is dropped is rounded to a multiple of 2⁻¹⁶.
+    So the share that is dropped is rounded to a multiple of 2⁻¹⁶. Only learning drops: what is computed without gradients is an
+    answer, which a module left in training mode must not change.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop some of `x`, of any shape, and scale the others up; while training."""
+        """Drop some of `x`, of any shape, and scale the others up; while learning."""
+        if not (self.training and torch.is_grad_enabled()):
+            return x
         dropped = round(self.p * 2**16)
-        if not self.training or self.inplace or x.device.type != "cpu" or dropped in (0, 2**16):
+        if self.inplace or x.device.type != "cpu" or dropped in (0, 2**16):
             return super().forward(x)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
@@ -85,9 +93,12 @@ class PrototypeHead(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(F.one_hot(self.prototype_labels, config.num_classes).T)
             self.linear.bias.zero_()
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            raise ConfigError(f"mean={mean} and std={std} do not normalise z; give finite numbers, std above 0.")
         # Kept in the configuration, not among the weights.
-        self.register_buffer("mean", torch.tensor(float(mean)), persistent=False)
-        self.register_buffer("std", torch.tensor(float(std)), persistent=False)
+        self.register_buffer("mean", torch.tensor(float(mean), dtype=torch.float32), persistent=False)
+        self.register_buffer("std", torch.tensor(float(std), dtype=torch.float32), persistent=False)
+        self.float()  # whatever torch's default type is
 
     @property
     def prototype_labels(self) -> Tensor:
@@ -136,10 +147,15 @@ class PrototypeHead(nn.Module):
             return (logits / self.config.temperature).softmax(-1)
         return logits.sigmoid()
 
-    @torch.no_grad()
     def projected_prototypes(self) -> Tensor:
-        """The adapted prototypes in z's own space [shape=(M, D)], ready to be decoded."""
-        return self.denormalise(self.adaptor(self.prototypes))
+        """The adapted prototypes in z's own space [shape=(M, D)], float32, ready to be decoded."""
+        head = self.in_float32()
+        with answering(self.prototypes.device):
+            return head.denormalise(head.adaptor(head.prototypes))
+
+    def in_float32(self) -> "PrototypeHead":
+        """Itself, or a float32 copy of a head of another type: answers are sums and exponentials that half the bits spoil."""
+        return self if self.prototypes.dtype == torch.float32 else copy.deepcopy(self).float()
 
 
 def normalisation_scalars(embeddings: Tensor) -> tuple[float, float]:

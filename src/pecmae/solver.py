@@ -64,8 +64,9 @@ class VDiffusionSolver:
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         """Plan `num_inference_steps` steps (≥ 1): `sigmas` has one more entry than `timesteps`, the final 0."""
-        if num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps={num_inference_steps} must be at least 1.")
+        if not num_inference_steps >= 1 or num_inference_steps % 1:  # NaN too
+            raise ValueError(f"num_inference_steps={num_inference_steps} must be a whole number, at least 1.")
+        num_inference_steps = int(num_inference_steps)
         self.num_inference_steps = num_inference_steps
         self.sigmas = torch.linspace(1.0, 0.0, num_inference_steps + 1, dtype=torch.float64)
         if self.algorithm_type == "multistep":

@@ -4,21 +4,23 @@ Shapes: B sounds, N samples, D width.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pecmae.autoencoder import Autoencoder
+from pecmae.autoencoder import Autoencoder, SamplingOptions
 from pecmae.batching import BatchSize
+from pecmae.precision import answering
 
 # Sound that would clip is scaled down to this peak.
 PEAK = 0.99
 
 
-@torch.no_grad()
-def sonified(autoencoder: Autoencoder, z: Tensor, sounds: Sequence[tuple[int, int]], **options: Any) -> Iterator[np.ndarray]:
+def sonified(
+    autoencoder: Autoencoder, z: Tensor, sounds: Sequence[tuple[int, int]], **options: Unpack[SamplingOptions]
+) -> Iterator[np.ndarray]:
     """Decode prototypes batch by batch.
 
     The noise that a prototype starts from depends on the seed and on its number alone, so it sounds the same whichever
@@ -32,7 +34,7 @@ def sonified(autoencoder: Autoencoder, z: Tensor, sounds: Sequence[tuple[int, in
     sounds : sequence of (int, int)
         Number of the prototype, 0 … M-1, and seed of each sound.
     **options
-        As for `Autoencoder.decode`.
+        As for `Autoencoder.generate`.
 
     Yields
     ------
@@ -43,7 +45,9 @@ def sonified(autoencoder: Autoencoder, z: Tensor, sounds: Sequence[tuple[int, in
     def decode(rows: slice) -> np.ndarray:
         chosen = sounds[rows]
         noise = torch.cat([autoencoder.draw_latents(1, _generator(seed, number)) for number, seed in chosen])
-        audio = autoencoder.decode(z[[number for number, _ in chosen]], latents=noise, **options).cpu().numpy()  # (B, N)
+        with answering(autoencoder.device):
+            decoded = autoencoder.decode(z[[number for number, _ in chosen]], latents=noise, **options)  # (B, N)
+        audio = decoded.float().cpu().numpy()
         peaks = np.abs(audio).max(axis=1, keepdims=True)
         return audio * np.minimum(1.0, PEAK / np.maximum(peaks, PEAK)).astype(np.float32)
 
