@@ -25,9 +25,10 @@ from pecmae.codec_training import (
     quantise_and_learn,
     reset_codebooks,
 )
-from pecmae.data import GrowingArray, WaveformStore, cached_rows, find_labelled_files, segment_places
+from pecmae.data import GrowingArray, WaveformStore, cached_rows, segment_places
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.fitting import EmbeddedTracks, fit_head, track_accuracy
+from pecmae.load import load_collection
 from pecmae.runs import start_from
 from pecmae.spectral import SpectralLoss
 from pecmae.training import StepContext, TrainingSettings, schedule, step_context, train
@@ -206,7 +207,7 @@ def test_moving_average_lags_behind_the_weights() -> None:
 
 
 def test_classes_and_splits_come_from_folders(music: Path, tmp_path: Path) -> None:
-    (found,) = find_labelled_files(music).values()
+    (found,) = load_collection(music).splits.values()
     assert [(f.label, f.path.name) for f in found] == [
         ("blues", "0.wav"),
         ("blues", "1.wav"),
@@ -215,18 +216,18 @@ def test_classes_and_splits_come_from_folders(music: Path, tmp_path: Path) -> No
     ]
     (tmp_path / "split").mkdir()
     music.rename(tmp_path / "split" / "test")
-    assert {split: len(files) for split, files in find_labelled_files(tmp_path / "split").items()} == {"test": 4}
+    assert {split: len(files) for split, files in load_collection(tmp_path / "split").splits.items()} == {"test": 4}
 
 
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no audio files in class folders"):
-        find_labelled_files(tmp_path)
+        load_collection(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        find_labelled_files(tmp_path / "nowhere")
+        load_collection(tmp_path / "nowhere")
 
 
 def test_crops_are_the_decoded_audio_padded_at_the_end(music: Path, tmp_path: Path) -> None:
-    files = find_labelled_files(music)["train"]
+    files = load_collection(music).splits["train"]
     store = WaveformStore(files, tmp_path / "cache", RATE)
     assert store.seconds == pytest.approx(3.0)
     crop = store.crop(1, RATE // 4, RATE // 2)
@@ -235,14 +236,14 @@ def test_crops_are_the_decoded_audio_padded_at_the_end(music: Path, tmp_path: Pa
 
 
 def test_processes_share_the_rows_of_a_batch(music: Path, tmp_path: Path) -> None:
-    store = WaveformStore(find_labelled_files(music)["train"], tmp_path / "cache", RATE)
+    store = WaveformStore(load_collection(music).splits["train"], tmp_path / "cache", RATE)
     whole = store.random_crops(np.random.default_rng(0), 4, 100)
     parts = [store.random_crops(np.random.default_rng(0), 4, 100, rows) for rows in (slice(0, 2), slice(2, 4))]
     assert np.array_equal(whole, np.concatenate(parts))
 
 
 def test_a_store_that_was_cut_off_is_completed(music: Path, tmp_path: Path) -> None:
-    files = find_labelled_files(music)["train"]
+    files = load_collection(music).splits["train"]
     whole = WaveformStore(files, tmp_path / "a", RATE)
     half = WaveformStore(files, tmp_path / "b", RATE)
     (folder,) = (tmp_path / "b").iterdir()
@@ -254,14 +255,14 @@ def test_a_store_that_was_cut_off_is_completed(music: Path, tmp_path: Path) -> N
 
 
 def test_a_changed_file_makes_another_store(music: Path, tmp_path: Path) -> None:
-    files = find_labelled_files(music)["train"]
+    files = load_collection(music).splits["train"]
     before = WaveformStore(files, tmp_path / "cache", RATE).key
     write_audio(files[0].path, np.zeros(RATE // 4, np.float32) + 0.1, RATE)
     assert WaveformStore(files, tmp_path / "cache", RATE).key != before
 
 
 def test_segments_are_whole_unless_the_file_is_shorter(music: Path, tmp_path: Path) -> None:
-    store = WaveformStore(find_labelled_files(music)["train"][:2], tmp_path / "cache", RATE)  # 1 s and 0.5 s
+    store = WaveformStore(load_collection(music).splits["train"][:2], tmp_path / "cache", RATE)  # 1 s and 0.5 s
     places = segment_places(store, int(0.6 * RATE), int(0.3 * RATE))
     assert [(p.item, p.offset, p.length) for p in places] == [(0, 0, 14_400), (0, 7200, 14_400), (1, 0, 12_000)]
 

@@ -12,7 +12,8 @@ from pecmae.audio import iter_segments
 from pecmae.collection import Clip, Collection, with_splits
 from pecmae.data import progress_bar
 from pecmae.errors import ConfigError, PecmaeError
-from pecmae.load import load_collection
+from pecmae.folders import LAYOUTS
+from pecmae.load import DATASETS, load_collection
 from pecmae.splits import complete_splits
 from pecmae.storage import file_sha256
 
@@ -54,7 +55,7 @@ class CollectionReport:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.collection.describe()}. Nothing is wrong with it."
+            return "\n".join([f"{self.collection.describe()}. Nothing is wrong with it.", *self.collection.notes])
         groups = [f"{group}: {', '.join(splits)}" for group, splits in self.crossing_groups.items()]
         classes = [f"{label}: {count}" for label, count in self.small_classes.items()]
         parts = [
@@ -66,7 +67,7 @@ class CollectionReport:
             _section("groups", "group(s) in more than one split", groups),
             _section("classes", "class(es) with too few clips to train on", classes),
         ]
-        return "\n".join([self.collection.describe(), *(part for part in parts if part)])
+        return "\n".join([self.collection.describe(), *self.collection.notes, *(part for part in parts if part)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -213,9 +214,6 @@ def _content_hash(path: Path, _size: int, _time: int) -> str:
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, checks: bool = True) -> None:
     """The options that describe a labelled collection, alike in every script; with `checks`, what to do about bad files."""
-    # Imported here: it stands on the module of collections.
-    from pecmae.load import DATASETS
-
     parser.add_argument("--data", required=True, help="folder LABEL/… or SPLIT/LABEL/…, a table, or a folder of tables")
     parser.add_argument("--dataset", choices=list(DATASETS), help="DATA is this data set, as it was unpacked")
     parser.add_argument("--root", help="what the paths of a table are relative to (default: the table's folder)")
@@ -224,6 +222,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, checks: bool = True) 
         metavar="HOW",
         help="keep clips together when splitting: subfolder, for LABEL/GROUP/…, or a regular expression with one group",
     )
+    parser.add_argument("--layout", choices=LAYOUTS, help="what folders are that can be read as both, such as a class 'train'")
     if not checks:
         return
     parser.add_argument("--skip-bad", action="store_true", help="go on without the clips that the check complains of")
@@ -275,4 +274,4 @@ def prepare_collection(
 
 def collection_from_arguments(args: argparse.Namespace) -> Collection:
     """The collection that the options of `add_data_arguments` describe, as it lies on the disk."""
-    return load_collection(args.data, dataset=args.dataset, root=args.root, group_by=args.group_by)
+    return load_collection(args.data, dataset=args.dataset, root=args.root, group_by=args.group_by, layout=args.layout)

@@ -14,12 +14,11 @@ from typing import TypeVar
 import numpy as np
 from tqdm.auto import tqdm
 
-from pecmae.audio import find_audio_files, load_audio
+from pecmae.audio import load_audio
 from pecmae.errors import AudioError, ConfigError
 
 Item = TypeVar("Item")
 
-SPLITS = ("train", "validation", "test")
 _FULL_SCALE = 32767.0
 
 
@@ -29,44 +28,6 @@ class LabelledFile:
 
     path: Path
     label: str
-
-
-def find_labelled_files(root: str | os.PathLike[str]) -> dict[str, list[LabelledFile]]:
-    """Files by split from a folder with a sub-folder for each class.
-
-    Parameters
-    ----------
-    root : path
-        `root/LABEL/…` (all of it is "train") or `root/SPLIT/LABEL/…` with the splits train, validation and test.
-
-    Returns
-    -------
-    dict
-        Split → files, sorted by path.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the folder does not exist.
-    ConfigError
-        When it holds no audio file in a class folder.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; give a folder with one sub-folder for each class.")
-    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
-    found = {split: _labelled(folder) for split, folder in (folders or {"train": root}).items()}
-    if not any(found.values()):
-        raise ConfigError(f"{root}: no audio files in class folders; expected {root}/LABEL/*.wav or {root}/train/LABEL/*.wav.")
-    return found
-
-
-def _labelled(folder: Path) -> list[LabelledFile]:
-    files = []
-    for child in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if any(child.rglob("*")):
-            files += [LabelledFile(path, child.name) for path in find_audio_files([str(child)])]
-    return files
 
 
 class GrowingArray:

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pecmae.audio import AUDIO_EXTENSIONS, find_audio_files
-from pecmae.collection import SPLIT_NAMES, Clip, Collection, read_table
+from pecmae.collection import Clip, Collection
 from pecmae.errors import ConfigError
+from pecmae.split_names import name_splits
+from pecmae.tables import read_rows
 
 # Numbers that Sturm (2013) found repeated, mislabelled or distorted; all others of 0 … 99 are used.
 GTZAN_EXCLUDED: Mapping[str, frozenset[int]] = {
@@ -116,12 +118,12 @@ def medley_solos_db(root: str | os.PathLike[str]) -> Collection:
     splits: dict[str, list[Clip]] = {"train": [], "validation": [], "test": []}
     for row in _medley_rows(table):
         subset, uuid = row["subset"].strip().lower(), row["uuid4"].strip().lower()
-        if subset not in SPLIT_NAMES:
+        if not (split := name_splits([subset]).get(subset)):
             raise ConfigError(f"{table}: subset {subset!r} is not known; expected training, validation or test.")
         name = f"Medley-solos-DB_{row['subset'].strip()}-{row['instrument_id'].strip()}_{uuid}.wav"
         label = row["instrument"].strip().lower()
         clip = Clip(present.get(uuid, root / name), label, row["song_id"].strip() or None)
-        splits[SPLIT_NAMES[subset]].append(clip)
+        splits[split].append(clip)
     return Collection(
         "Medley-Solos-DB",
         {split: tuple(clips) for split, clips in splits.items()},
@@ -130,12 +132,14 @@ def medley_solos_db(root: str | os.PathLike[str]) -> Collection:
 
 
 def _medley_rows(table: Path) -> list[dict[str, str]]:
-    lines = read_table(table)
-    header = [cell.strip().lower() for cell in lines[0]] if lines else []
+    rows = read_rows(table)
+    header = [cell.strip().lower() for cell in rows[0].cells] if rows else []
     wanted = {"subset", "instrument", "instrument_id", "song_id", "uuid4"}
     if missing := sorted(wanted - set(header)):
         raise ConfigError(f"{table}: the column {missing[0]!r} is missing; download the file from Zenodo again.")
-    return [dict(zip(header, cells, strict=True)) for cells in lines[1:]]
+    if uneven := next((row.line for row in rows if len(row.cells) != len(header)), None):
+        raise ConfigError(f"{table}, row {uneven}: is damaged; download the file from Zenodo again.")
+    return [dict(zip(header, row.cells, strict=True)) for row in rows[1:]]
 
 
 def _uuid(name: str) -> str | None:

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from pecmae.collection import Collection, from_folder, from_tables, split_tables
+from pecmae.collection import Collection, similar_labels
 from pecmae.datasets import gtzan, medley_solos_db
 from pecmae.errors import ConfigError
+from pecmae.folders import from_folder
+from pecmae.tables import find_tables, from_tables
 
 DATASETS: Mapping[str, Callable[[str | os.PathLike[str]], Collection]] = {
     "gtzan": gtzan,
@@ -20,36 +23,50 @@ def load_collection(
     dataset: str | None = None,
     root: str | os.PathLike[str] | None = None,
     group_by: str | None = None,
+    layout: str | None = None,
 ) -> Collection:
     """Describe labelled audio, whatever its layout.
 
     Parameters
     ----------
     data : path
-        A folder `LABEL/…` or `SPLIT/LABEL/…`; a table (.csv, .tsv) of labels and paths; a folder of tables, one for each split;
-        or, with `dataset`, the folder that a data set was unpacked to.
+        A folder `LABEL/…` or `SPLIT/LABEL/…`, see `pecmae.folders.from_folder`; a table of labels and paths, see
+        `pecmae.tables.from_tables`; a folder of tables, one for each split, or with the Hub's metadata; or, with `dataset`, the
+        folder that a data set was unpacked to.
     dataset : {"gtzan", "medley-solos-db"}, optional
         A data set in the layout it is distributed in; filtered and split as in the paper.
     root : path, optional
         What the paths of a table are relative to; the table's own folder by default.
-    group_by : str, optional
-        For folders: "subfolder" where `LABEL/GROUP/…` keeps an artist, album or recording together, or a regular expression
-        whose first group is found in the file name.
+    group_by, layout : str, optional
+        For folders, see `pecmae.folders.from_folder`. A table says groups in a column.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder or table.
     ConfigError
-        It holds no labelled audio, or a table cannot be read.
+        It holds no labelled audio, a table cannot be read, or an option would have no effect.
     """
+    path = Path(data).expanduser()
+    for_tables: dict[str, object] = {"root": root}
+    for_folders: dict[str, object] = {"group_by": group_by, "layout": layout}
     if dataset is not None:
         if dataset not in DATASETS:
             raise ConfigError(f"dataset={dataset!r} is not known; choose one of {', '.join(DATASETS)}, or leave it out.")
-        return DATASETS[dataset](data)
-    path = Path(data).expanduser()
-    if path.is_file():
-        return from_tables(path, root=root)
-    if path.is_dir() and (tables := split_tables(path)):
-        return from_tables(tables, root=root or path)
-    return from_folder(path, group_by=group_by)
+        _refuse(for_tables | for_folders, f"{path}: {dataset} has its own layout, splits and groups")
+        found = DATASETS[dataset](path)
+    elif tables := path if path.is_file() else find_tables(path) if path.is_dir() else None:
+        _refuse(for_folders, f"{path}: a table says splits and groups in columns such as 'split' and 'artist'")
+        found = from_tables(tables, root=root)
+    else:
+        _refuse(for_tables, f"{path}: there is no table whose paths could be relative to something")
+        found = from_folder(path, group_by=group_by, layout=layout)
+    same = similar_labels(found.labels)
+    notes = [f"{found.name}: the classes {' and '.join(map(repr, labels))} are taken for different ones." for labels in same]
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that would have no effect."""
+    if given := [f"{name}={value!r}" for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{why}; {given[0]} has no effect, leave it out.")

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pecmae.collection import Clip, Collection, split_order, with_splits
-from pecmae.data import SPLITS
+from pecmae.collection import Clip, Collection, with_splits
 from pecmae.errors import ConfigError
+from pecmae.split_names import SPLITS, split_order
 
 # Shares of a collection that validate and test where it has no splits of its own.
 VALIDATION_SHARE = TEST_SHARE = 0.15
