@@ -22,7 +22,7 @@ from pecmae.codec_calibration import (
     scale_initial_weights,
     standardise_features,
 )
-from pecmae.codec_refinement import DecoderObjective
+from pecmae.codec_refinement import DecoderObjective, EncodecDecoder, EncodecEncoder
 from pecmae.codec_training import CodecObjective, codec_config, reset_codebooks
 from pecmae.codec_widening import Codec, with_wider_decoder
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
@@ -112,7 +112,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.refine:
         description |= {"stage": "codec decoder", "refined": weights_key(model)}
     result = train(
-        DecoderObjective(model) if args.refine else CodecObjective(model),
+        DecoderObjective(EncodecEncoder(model), EncodecDecoder(model), config.sampling_rate)
+        if args.refine
+        else CodecObjective(model),
         make_batch,
         settings,
         output,

@@ -16,6 +16,7 @@ import pretrain_encodecmae
 import replace_decoder
 import train_autoencoder
 import train_codec
+import train_decoder
 from pecmae import PECMAE, Autoencoder
 from pecmae.audio import write_audio
 from pecmae.codec_widening import Codec
@@ -59,7 +60,10 @@ def runs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
     run("widened", train_codec.main, [*data, "--refine", codec[1], "--widen"])
     encodecmae = run("encodecmae", pretrain_encodecmae.main, [*data, *codec, *LENGTHS]) / "encodecmae"
     autoencoder = run("autoencoder", train_autoencoder.main, [*data, *codec, "--encodecmae", str(encodecmae), *LENGTHS])
-    run("head", finetune.main, [*data, "--autoencoder", str(autoencoder / "autoencoder"), "--prototypes", "2", "--bundle"])
+    head = run("head", finetune.main, [*data, "--autoencoder", str(autoencoder / "autoencoder"), "--prototypes", "2", "--bundle"])
+    model = ["--model", str(head / "model")]
+    decoder = run("decoder", train_decoder.main, [*data, *model])
+    run("listening", train_decoder.main, [*data, *model, "--critic", "--start-from", str(decoder)])
     return found
 
 
@@ -72,6 +76,8 @@ def runs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
         ("encodecmae", "encodecmae"),
         ("autoencoder", "autoencoder"),
         ("head", "model"),
+        ("decoder", "model/autoencoder"),
+        ("listening", "model/autoencoder"),
     ],
 )
 def test_a_stopped_and_continued_run_gives_the_same_weights(
@@ -104,6 +110,18 @@ def test_a_refined_decoder_replaces_that_of_a_model(
         torch.testing.assert_close(new.autoencoder.features_to_wav(features), expected)
         assert not torch.allclose(old.autoencoder.features_to_wav(features), expected)
     assert new.sonify("low", prototype=0, num_inference_steps=2).shape == (1, 9600)
+
+
+def test_a_new_decoder_changes_what_a_model_sounds_like_and_nothing_else(runs: dict[str, tuple[Path, Path]]) -> None:
+    old, new, newest = (
+        load_file(runs[stage][0] / "model" / "autoencoder" / "model.safetensors") for stage in ("head", "decoder", "listening")
+    )
+    kept = {name for name in old if not name.startswith("codec_decoder.")}
+    assert all(torch.equal(old[name], found[name]) for name in kept for found in (new, newest))
+    assert not torch.equal(new["codec_decoder.upsample.weight"], newest["codec_decoder.upsample.weight"])
+    model = PECMAE.from_pretrained(runs["listening"][0] / "model")
+    assert model.autoencoder.config.codec_decoder == "istft"
+    assert model.sonify("low", prototype=0, num_inference_steps=2).shape == (1, 9600)
 
 
 def test_a_decoder_of_another_codec_is_refused(runs: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from transformers import EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from pecmae import PrototypeHeadConfig
-from pecmae.adversarial import Critic, balanced
+from pecmae.adversarial import Critic, SpectrogramDiscriminator, balanced
 from pecmae.audio import write_audio
 from pecmae.codec_calibration import scale_initial_weights, standardise_features
-from pecmae.codec_refinement import DecoderObjective
+from pecmae.codec_refinement import DecoderObjective, EncodecDecoder, EncodecEncoder
 from pecmae.codec_training import (
     SCALE_RATIO,
     codec_config,
@@ -339,7 +339,7 @@ def test_codebooks_learn_the_features() -> None:
 
 def test_training_of_the_decoder_keeps_the_features() -> None:
     model = codec()
-    objective = DecoderObjective(model, Critic((256,), channels=2))
+    objective = DecoderObjective(EncodecEncoder(model), EncodecDecoder(model), RATE, Critic([SpectrogramDiscriminator(256, 2)]))
     before = weights(model.encoder).clone(), weights(model.quantizer).clone(), weights(model.decoder).clone()
 
     def make_batch(context: StepContext) -> Tensor:
@@ -351,7 +351,10 @@ def test_training_of_the_decoder_keeps_the_features() -> None:
 
 
 def test_critic_learns_apart_from_the_decoder() -> None:
-    critic, generator = Critic((256, 128), channels=2), torch.Generator().manual_seed(0)
+    critic, generator = (
+        Critic([SpectrogramDiscriminator(256, 2), SpectrogramDiscriminator(128, 2)]),
+        torch.Generator().manual_seed(0),
+    )
     output, target = 0.1 * torch.randn(2, 2, 2000, generator=generator)
     output.requires_grad_()
     losses = critic(output, target)
@@ -367,7 +370,7 @@ def test_critic_learns_apart_from_the_decoder() -> None:
 
 
 def test_critic_learns_to_tell_noise_from_tones() -> None:
-    critic, generator = Critic((256,), channels=4), torch.Generator().manual_seed(0)
+    critic, generator = Critic([SpectrogramDiscriminator(256, 4)]), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(critic.parameters(), 5e-3)
     time = torch.arange(2000) / RATE
     for _ in range(60):

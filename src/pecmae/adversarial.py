@@ -1,4 +1,4 @@
-"""A critic of waveforms for training decoders: discriminators on complex spectrograms, and the balance of several losses.
+"""A critic of waveforms for training decoders: discriminators on spectrograms, and the balance of losses.
 
 A spectral loss is least for the average of all that the features leave open, which blurs. The critic learns what music looks
 like that was never decoded, so that the decoder has to choose (EnCodec, arXiv 2210.13438, sections 3.4 and 3.5).
@@ -6,18 +6,22 @@ like that was never decoded, so that the decoder has to choose (EnCodec, arXiv 2
 Shapes: B batch, N samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from pecmae.spectral import MAGNITUDE_FLOOR, MEL_RESOLUTIONS, SpectralLoss
+
 RESOLUTIONS = (2048, 1024, 512)  # n_fft of each discriminator; the hop is a quarter
 CHANNELS = 16
 COMPRESSION = 0.3  # exponent of the amplitudes that the discriminators see
 SLOPE = 0.2
 FLOOR = 1e-8  # added to the power, -80 dB
+MEL_CHANNELS = 24
+LOG_MEL_MEAN, LOG_MEL_SPREAD = -7.5, 2.0  # nepers; of music, roughly
 
 
 class SpectrogramDiscriminator(nn.Module):
@@ -40,10 +44,7 @@ class SpectrogramDiscriminator(nn.Module):
         wide = 2 * channels
         # Kernel and stride: along the frequencies, along time.
         shapes = [(3, channels, (7, 5), (2, 2)), (channels, wide, (5, 5), (2, 2)), (wide, wide, (5, 3), (2, 1))]
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(narrow, out, kernel, stride, padding=(kernel[0] // 2, kernel[1] // 2)))
-            for narrow, out, kernel, stride in shapes
-        )
+        self.layers = _convolutions(shapes)
         self.last = weight_norm(nn.Conv2d(wide, 1, 3, padding=1))
 
     def spectrogram(self, wav: Tensor) -> Tensor:
@@ -58,27 +59,72 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, wav: Tensor) -> list[Tensor]:
         """Activations of the layers, the last of which (B, 1, …) is high where the waveforms (B, N) seem real."""
-        hidden, found = self.spectrogram(wav), []
-        for layer in self.layers:
-            hidden = F.leaky_relu(layer(hidden), SLOPE)
-            found.append(hidden)
-        return [*found, self.last(hidden)]
+        return _activations(self.layers, self.last, self.spectrogram(wav))
 
 
-class Critic(nn.Module):
-    """Discriminators at several resolutions, and their losses.
+class MelDiscriminator(nn.Module):
+    """Tells real waveforms from decoded ones by patches of a log-mel spectrogram: by what a listener hears, not by phases.
 
     Parameters
     ----------
-    resolutions : sequence of int
-        Windows in samples.
+    n_fft : int
+        Window of the spectrogram, in samples, one of `MEL_RESOLUTIONS`; the hop is a quarter.
+    sampling_rate : int
+        In Hz.
     channels : int
-        Of the discriminators' first layers.
+        Of the first layer; the later ones have twice as many.
     """
 
-    def __init__(self, resolutions: tuple[int, ...] = RESOLUTIONS, channels: int = CHANNELS) -> None:
+    def __init__(self, n_fft: int, sampling_rate: int, channels: int = MEL_CHANNELS) -> None:
         super().__init__()
-        self.discriminators = nn.ModuleList(SpectrogramDiscriminator(n_fft, channels) for n_fft in resolutions)
+        self.n_fft, self.spectra = n_fft, SpectralLoss(sampling_rate)
+        wide = 2 * channels
+        # Kernel and stride: along time, along the bands.
+        shapes = [(1, channels, (5, 7), (1, 2)), (channels, wide, (5, 5), (2, 2)), (wide, wide, (3, 5), (1, 2))]
+        self.layers = _convolutions(shapes)
+        self.last = weight_norm(nn.Conv2d(wide, 1, 3, padding=1))
+
+    def forward(self, wav: Tensor) -> list[Tensor]:
+        """Activations of the layers, the last of which (B, 1, …) is high where the waveforms (B, N) seem real."""
+        with torch.autocast(wav.device.type, enabled=False):
+            mel = (self.spectra.mel(wav.float(), self.n_fft) + MAGNITUDE_FLOOR).log()[:, None]  # (B, 1, frames, bands)
+        return _activations(self.layers, self.last, (mel - LOG_MEL_MEAN) / LOG_MEL_SPREAD)
+
+
+def _convolutions(shapes: list[tuple[int, int, tuple[int, int], tuple[int, int]]]) -> nn.ModuleList:
+    """Convolutions of images, each by its channels in and out, kernel and stride; they keep the size but for the stride."""
+    return nn.ModuleList(
+        weight_norm(nn.Conv2d(narrow, out, kernel, stride, padding=(kernel[0] // 2, kernel[1] // 2)))
+        for narrow, out, kernel, stride in shapes
+    )
+
+
+def _activations(layers: nn.ModuleList, last: nn.Module, hidden: Tensor) -> list[Tensor]:
+    found = []
+    for layer in layers:
+        hidden = F.leaky_relu(layer(hidden), SLOPE)
+        found.append(hidden)
+    return [*found, last(hidden)]
+
+
+def listening_critic(sampling_rate: int) -> "Critic":
+    """A critic that hears mel bands at three resolutions and phases at one."""
+    mel = (MelDiscriminator(n_fft, sampling_rate) for n_fft, _ in MEL_RESOLUTIONS[1:])
+    return Critic([*mel, SpectrogramDiscriminator(RESOLUTIONS[1])])
+
+
+class Critic(nn.Module):
+    """Several discriminators, and their losses.
+
+    Parameters
+    ----------
+    discriminators : iterable of nn.Module
+        By default those of complex spectrograms at several resolutions.
+    """
+
+    def __init__(self, discriminators: Iterable[nn.Module] | None = None) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList(discriminators or map(SpectrogramDiscriminator, RESOLUTIONS))
 
     def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Losses of decoded waveforms (B, N) beside real ones (B, N).

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pecmae.allocator import keep_freed_memory
 from pecmae.checkpoints import StateDict, read_autoencoder, read_autoencoder_files
 from pecmae.codec import CodecDecoder, CodecEncoder
+from pecmae.codec_istft import ISTFTDecoder
 from pecmae.configuration import FORMAT_VERSION, AutoencoderConfig, config_from_dict, config_to_dict
 from pecmae.denoiser import Denoiser
 from pecmae.encodecmae import EncodecMAE
@@ -66,7 +67,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         dim, hidden = config.embedding_dim, config.feed_forward_dim
         self.config = config
         self.codec_encoder = CodecEncoder(config)
-        self.codec_decoder = CodecDecoder(config)
+        self.codec_decoder = ISTFTDecoder(config) if config.codec_decoder == "istft" else CodecDecoder(config)
         self.encodecmae = EncodecMAE(config.feature_dim, dim, hidden, config.num_encoder_layers, config.num_encoder_heads)
         self.position = SinusoidalPosition(dim)
         self.summarizer = Summarizer(dim, hidden, config.num_summarizer_layers, config.num_heads)

@@ -131,7 +131,7 @@ def sonify(
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Make prototypes audible: one sound file for each.
+    """Make prototypes audible: one sound file for each, all equally loud.
 
     Prints the files written; existing ones are replaced.
     """
@@ -145,6 +145,7 @@ def sonify(
     cli_support.make_folder(targets[0].parent)
     cli_support.check_output_file(targets[0])
     from pecmae.audio import write_audio
+    from pecmae.audio_level import for_playing
 
     written: list[Path] = []
     try:
@@ -152,7 +153,7 @@ def sonify(
             pairs = [(index, seed) for index in chosen]
             audio = sounds.sonify_each(pairs, num_inference_steps=steps, guidance_scale=guidance)
             for path, samples in zip(targets, audio, strict=True):
-                write_audio(path, samples, sounds.sampling_rate)
+                write_audio(path, for_playing(samples, sounds.sampling_rate), sounds.sampling_rate)
                 written.append(path)
                 advance()
     finally:

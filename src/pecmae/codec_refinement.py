@@ -27,7 +27,39 @@ DYNAMICS_WEIGHT = 6.0  # of the bands' dynamics, in "spectral"
 MATCHING_WEIGHT = 2.0  # of the critic's activations beside its verdict, in "realism" (HiFi-GAN's)
 
 
-class DecoderObjective(nn.Module):
+class ReconstructionObjective(nn.Module):
+    """A decoder that shall please the spectral loss, from random weights on; `DecoderObjective` trains it further.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        From waveforms (B, N) to features (B, T, F); it stays as it is.
+    decoder : nn.Module
+        From features to waveforms; trained in place.
+    sampling_rate : int
+        In Hz.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, sampling_rate: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder.requires_grad_(False), decoder
+        self.spectral = SpectralLoss(sampling_rate)
+
+    def decode(self, wav: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) of clips (B, N), and what the decoder makes (B, N) of these and some noise."""
+        with torch.no_grad():
+            features = self.encoder(wav).float()
+        return features, self.decoder(noisy_features(features, context))[:, : wav.shape[1]].float()
+
+    def forward(self, wav: Tensor, context: StepContext) -> dict[str, Tensor]:
+        """Losses of a batch of clips (B, N)."""
+        _, output = self.decode(wav, context)
+        with torch.autocast(wav.device.type, enabled=False):
+            log_mel, mel, level = self.spectral(output, wav)
+        return {"loss": log_mel + mel + 0.5 * level, "log_mel": log_mel, "mel": mel, "level": level}
+
+
+class DecoderObjective(ReconstructionObjective):
     """A decoder that shall please the spectral loss, the codec's own encoder, and a critic.
 
     The encoder hears the output: its features shall be those that the output was made from. The critic (`Critic`) learns
@@ -35,36 +67,76 @@ class DecoderObjective(nn.Module):
 
     Parameters
     ----------
-    model : EncodecModel
-        Its decoder is trained in place.
+    encoder, decoder, sampling_rate
+        As for `ReconstructionObjective`.
     critic : Critic, optional
         Default: a new one.
+    dynamics_weight : float
+        Of the bands' dynamics in the spectral loss; 0 leaves them to the critic.
     """
 
-    def __init__(self, model: EncodecModel, critic: Critic | None = None) -> None:
-        super().__init__()
-        self.model = model
-        model.encoder.requires_grad_(False)
-        self.spectral = SpectralLoss(model.config.sampling_rate)
-        self.critic = critic or Critic()
-        use_fast_padding(model)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        sampling_rate: int,
+        critic: Critic | None = None,
+        dynamics_weight: float = DYNAMICS_WEIGHT,
+    ) -> None:
+        super().__init__(encoder, decoder, sampling_rate)
+        self.critic, self.dynamics_weight = critic or Critic(), dynamics_weight
 
     def forward(self, wav: Tensor, context: StepContext) -> dict[str, Tensor]:
         """Losses of a batch of clips (B, N). "loss" has the gradient to follow; as a number it says nothing."""
-        with torch.no_grad():
-            features = self.model.encoder(wav[:, None])  # (B, F, T)
-        output = self.model.decoder(noisy_features(features.float(), context))[:, 0, : wav.shape[1]].float()  # (B, N)
-        heard = self.model.encoder(output[:, None])
+        features, output = self.decode(wav, context)
+        heard = self.encoder(output)
         with torch.autocast(wav.device.type, enabled=False):
             log_mel, mel, level = self.spectral(output, wav)
-            dynamics = self.spectral.dynamics(output, wav)
-            spectral = log_mel + mel + 0.5 * level + DYNAMICS_WEIGHT * dynamics
-            losses = {"spectral": spectral, "features": F.mse_loss(heard.float(), features.float())}
+            spectral = log_mel + mel + 0.5 * level
+            if self.dynamics_weight:
+                spectral = spectral + self.dynamics_weight * self.spectral.dynamics(output, wav)
+            losses = {"spectral": spectral, "features": F.mse_loss(heard.float(), features)}
         verdict = self.critic(output, wav)
         losses["realism"] = verdict["adversarial"] + MATCHING_WEIGHT * verdict["matching"]
         loss = balanced(output, losses, SHARES) + verdict["critic"]
-        shown = {"log_mel": log_mel, "level": level, "dynamics": dynamics, "features": losses["features"]}
+        shown = {"log_mel": log_mel, "level": level, "features": losses["features"]}
         return {"loss": loss, **shown, **verdict}
+
+
+class EncodecEncoder(nn.Module):
+    """The encoder of transformers' codec, called as `CodecEncoder`.
+
+    Parameters
+    ----------
+    codec : EncodecModel
+    """
+
+    def __init__(self, codec: EncodecModel) -> None:
+        super().__init__()
+        use_fast_padding(codec)
+        self.layers = codec.encoder
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Features [shape=(B, T, F)] of `wav` [shape=(B, N)]."""
+        return self.layers(wav[:, None]).mT
+
+
+class EncodecDecoder(nn.Module):
+    """The decoder of transformers' codec, called as `CodecDecoder`.
+
+    Parameters
+    ----------
+    codec : EncodecModel
+    """
+
+    def __init__(self, codec: EncodecModel) -> None:
+        super().__init__()
+        use_fast_padding(codec)
+        self.layers = codec.decoder
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Waveform [shape=(B, N)] of `features` [shape=(B, T, F)]."""
+        return self.layers(features.mT)[:, 0]
 
 
 def replace_decoder(autoencoder: Autoencoder, codec: Codec) -> None:

@@ -12,6 +12,7 @@ from pecmae.errors import ConfigError
 FORMAT_VERSION = 1
 
 DISTANCE_REDUCTIONS = ("mean", "sum")
+CODEC_DECODERS = ("encodec", "istft")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
 
 # Marks a field that older files lack; its default is what they mean.
@@ -32,6 +33,12 @@ class AutoencoderConfig:
     codec_decoder_num_filters: int = 32
     codec_upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
     codec_num_lstm_layers: int = 2
+    # What makes sound of features: "encodec", the published decoder, or "istft" (`ISTFTDecoder`); and the latter's
+    # width, ConvNeXt blocks, and spectra for each codec frame. Each ignores the sizes of the other.
+    codec_decoder: str = field(default="encodec", metadata=ADDED_LATER)
+    istft_dim: int = field(default=384, metadata=ADDED_LATER)
+    istft_num_layers: int = field(default=8, metadata=ADDED_LATER)
+    istft_upsampling: int = field(default=4, metadata=ADDED_LATER)
     # Width D of all transformers (and of z), and the hidden width of their feed-forwards.
     embedding_dim: int = 768
     feed_forward_dim: int = 4096
@@ -51,6 +58,11 @@ class AutoencoderConfig:
         _check_positive(self, but=("guidance_scale",))
         if self.guidance_stop > 1:
             raise ConfigError(f"guidance_stop={self.guidance_stop} must be above 0 and at most 1.")
+        _check_choice("codec_decoder", self.codec_decoder, CODEC_DECODERS)
+        if self.codec_decoder == "istft" and self.hop_length % (2 * self.istft_upsampling):
+            raise ConfigError(
+                f"istft_upsampling={self.istft_upsampling} must divide half of the codec's hop of {self.hop_length} samples."
+            )
         for name in ("num_encoder_heads", "num_heads"):
             if self.embedding_dim % getattr(self, name):
                 raise ConfigError(f"embedding_dim={self.embedding_dim} must be a multiple of {name}={getattr(self, name)}.")

@@ -33,7 +33,10 @@ PART_SECONDS = 10.0
 
 
 # Settings of generating, which z does not depend on.
-_DECODING = ("codec_decoder_num_filters", "num_inference_steps", "guidance_scale", "guidance_stop")
+_DECODING = (
+    *("codec_decoder_num_filters", "codec_decoder", "istft_dim", "istft_num_layers", "istft_upsampling"),
+    *("num_inference_steps", "guidance_scale", "guidance_stop"),
+)
 
 
 def autoencoder_key(autoencoder: Autoencoder) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from pecmae.audio import load_audio, write_audio
+from pecmae.audio_level import for_playing
 from pecmae.errors import AudioError, AudioWarning
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class CompressedSound:
 
 
 def compressed(samples: np.ndarray, sampling_rate: int) -> dict[str, str]:
-    """Return `samples` [shape=(N,)] as {"type": media type, "data": base64}."""
+    """Return `samples` [shape=(N,)], at the level at which all is played, as {"type": media type, "data": base64}."""
     sound = CompressedSound(sampling_rate)
-    sound.write(samples)
+    sound.write(for_playing(samples, sampling_rate))
     return encoded(sound)
 
 
