@@ -60,7 +60,9 @@ def runs(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
     run("widened", train_codec.main, [*data, "--refine", codec[1], "--widen"])
     encodecmae = run("encodecmae", pretrain_encodecmae.main, [*data, *codec, *LENGTHS]) / "encodecmae"
     autoencoder = run("autoencoder", train_autoencoder.main, [*data, *codec, "--encodecmae", str(encodecmae), *LENGTHS])
-    head = run("head", finetune.main, [*data, "--autoencoder", str(autoencoder / "autoencoder"), "--prototypes", "2", "--bundle"])
+    head = run(
+        "head", finetune.main, [*data, "--autoencoder", str(autoencoder / "autoencoder"), "--prototypes", "2", "--bundle"]
+    )
     model = ["--model", str(head / "model")]
     decoder = run("decoder", train_decoder.main, [*data, *model])
     run("listening", train_decoder.main, [*data, *model, "--critic", "--start-from", str(decoder)])
