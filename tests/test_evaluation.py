@@ -38,6 +38,28 @@ def test_interval_holds_the_accuracy_and_narrows_with_data():
     assert evaluation([0, 1], [0, 1]).interval() == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(("level", "deviations"), [(0.95, 1.96), (0.5, 0.674)])
+def test_interval_is_that_of_the_normal_limit(level, deviations):
+    # The mean of two recalls, each the share of 400 independent tracks that are right: 0.5 and 0.9.
+    result = evaluation([0] * 400 + [1] * 400, [0, 1] * 200 + [1] * 360 + [0] * 40)
+    deviation = np.sqrt(0.5 * 0.5 / 400 + 0.9 * 0.1 / 400) / 2
+    expected = 0.7 - deviations * deviation, 0.7 + deviations * deviation
+    assert result.interval(level) == pytest.approx(expected, abs=0.003)
+    assert result.to_dict()["interval_95"] == list(result.interval(0.95))
+
+
+def test_bins_weigh_as_much_as_they_hold():
+    # Nine tracks of score 0.75 that are all right, one of score 0.25 that is wrong.
+    assert evaluation([0] * 10, [0] * 9 + [1], [0.75] * 9 + [0.25]).calibration_error == pytest.approx(0.25)
+    # Nine that are 0.15 too sure of themselves, one that is 0.55 too sure.
+    scores, predicted = [0.95] * 10 + [0.55], [0] * 8 + [1] * 3
+    assert evaluation([0] * 11, predicted, scores).calibration_error == pytest.approx((10 * 0.15 + 0.55) / 11)
+
+
+def test_scores_of_different_bins_do_not_make_up_for_each_other():
+    assert evaluation([0, 0], [0, 1], [0.55, 0.45]).calibration_error == pytest.approx(0.45)
+
+
 def test_calibration_error_is_the_gap_between_score_and_hits():
     assert evaluation([0, 0], [0, 0], [1.0, 1.0]).calibration_error == 0
     assert evaluation([0, 0], [0, 1], [0.95, 0.95]).calibration_error == pytest.approx(0.45)

@@ -19,7 +19,10 @@ import train_codec
 import train_decoder
 from pecmae import PECMAE, Autoencoder
 from pecmae.audio import write_audio
+from pecmae.codec_calibration import feature_statistics, reconstruction_report
+from pecmae.codec_training import feature_scales
 from pecmae.codec_widening import Codec
+from pecmae.data import WaveformStore, find_labelled_files
 from pecmae.errors import ConfigError
 
 RATE = 24_000
@@ -136,14 +139,14 @@ def test_a_decoder_of_another_codec_is_refused(runs: dict[str, tuple[Path, Path]
     assert not (tmp_path / "model").exists()
 
 
-def test_the_codec_s_features_are_standardised(runs: dict[str, tuple[Path, Path]], music: Path) -> None:
-    codec = EncodecModel.from_pretrained(runs["codec"][0] / "codec")
-    draws = np.random.default_rng(1)
-    with torch.no_grad():
-        time = torch.arange(RATE) / RATE
-        pitches = torch.from_numpy(draws.uniform(200, 2400, (16, 1))).float()
-        features = codec.encoder((0.3 * torch.sin(2 * torch.pi * pitches * time))[:, None])
-    assert 0.3 < features.std() < 3
+def test_the_codec_s_features_and_level_are_made_right_in_the_end(runs: dict[str, tuple[Path, Path]], music: Path) -> None:
+    run = runs["codec"][0]
+    codec = EncodecModel.from_pretrained(run / "codec").eval()
+    store = WaveformStore(find_labelled_files(music)["train"], run / "cache", RATE)
+    mean, std = feature_statistics(codec, store)
+    torch.testing.assert_close(mean, torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, feature_scales(8), atol=1e-4, rtol=1e-3)
+    assert reconstruction_report(codec, store)["level"] == pytest.approx(0, abs=0.1)
 
 
 def test_the_autoencoder_holds_the_frozen_parts_unchanged(runs: dict[str, tuple[Path, Path]]) -> None:

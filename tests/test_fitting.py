@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
 import pecmae
-from pecmae import ConfigError, PrototypeHeadConfig
+from pecmae import ConfigError, PrototypeHead, PrototypeHeadConfig
 from pecmae.checkpoints import convert_prototype_head
 from pecmae.embedded_tracks import EmbeddedTracks
 from pecmae.fitting import HEAD_SETTINGS, HeadObjective, fit_head, track_accuracy
 from pecmae.last_layer import refit_linear
-from pecmae.prototypes import classification_loss
-from pecmae.training import train
+from pecmae.prototypes import classification_loss, head_loss
+from pecmae.training import StepContext, step_context, train
 
 DATA = Path(__file__).parent / "data"
 CONFIG = PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32)
@@ -75,6 +76,77 @@ def test_fitting_learns_and_keeps_the_head_of_the_lowest_validation_loss():
     assert {"loss", "classification", "prototype", "accuracy", "learning_rate"} <= set(result.history[-1])
     assert not head.training
     assert track_accuracy(head, clusters(2)) > 0.8
+
+
+@torch.no_grad()
+def held(head: nn.Module, z: torch.Tensor, labels: torch.Tensor, weight: float) -> float:
+    """Loss of a head in evaluation mode, without changing it."""
+    head = copy.deepcopy(head).eval()
+    return float(head_loss(head, head.normalise(z), labels, weight)[0])
+
+
+def test_the_head_of_the_lowest_validation_loss_is_kept():
+    data, validation = clusters(), clusters(1)
+    torch.manual_seed(0)
+    objective = HeadObjective(PrototypeHead(CONFIG, mean=0.1, std=0.4), data, validation, class_loss_weight=0.6)
+    objective.train()
+    tried, losses = [], []
+    with torch.no_grad():
+        # Bias for a wrong class makes a head worse and worse.
+        for bias in (0.5, 0.0, 0.2, 1.0):
+            objective.head.linear.bias[0] = bias
+            objective.keep_best()
+            tried.append(copy.deepcopy(objective.head))
+            losses.append(held(objective.head, validation.z, validation.labels, 0.6))
+            assert float(objective.best_loss) == pytest.approx(min(losses), rel=1e-5)
+    assert losses.index(min(losses)) == 1
+    assert torch.equal(weights(objective.best), weights(tried[1]))
+    assert objective.head.training  # dropout is on again
+
+
+def test_fitting_looks_at_validation_at_its_interval_and_in_the_end(monkeypatch):
+    data, seen = clusters(), []
+    # What is learned is wrong here: of all heads the first is the best, by their training losses it is the last.
+    shuffled = clusters(1)
+    shuffled = replace(shuffled, track_labels=shuffled.track_labels.roll(1))
+    keep_best = HeadObjective.keep_best
+
+    def remember(self: HeadObjective) -> None:
+        seen.append(copy.deepcopy(self.head))
+        keep_best(self)
+
+    monkeypatch.setattr(HeadObjective, "keep_best", remember)
+    settings = replace(SETTINGS, steps=30, learning_rate=1e-2)
+    head, _ = fit_head(data, CONFIG, settings, validation=shuffled, evaluate_every=12, class_loss_weight=0.9)
+    assert len(seen) == 3  # after 12, 24 and 30 steps
+    losses, others = ([held(found, part.z, part.labels, 0.9) for found in seen] for part in (shuffled, data))
+    assert losses.index(min(losses)) == 0 != others.index(min(others))
+    assert torch.equal(weights(head), weights(seen[0]))
+    assert torch.equal(weights(fit_head(data, CONFIG, settings, class_loss_weight=0.9)[0]), weights(seen[-1]))
+
+
+def test_every_step_draws_other_segments_from_all_of_them(monkeypatch):
+    forward, drawn = HeadObjective.forward, []
+
+    def remember(self: HeadObjective, rows: torch.Tensor, context: StepContext) -> dict[str, torch.Tensor]:
+        drawn.append(rows)
+        return forward(self, rows, context)
+
+    monkeypatch.setattr(HeadObjective, "forward", remember)
+    fit_head(clusters(), CONFIG, replace(SETTINGS, steps=40))
+    assert all(rows.shape == (16,) for rows in drawn)
+    assert len({tuple(rows.tolist()) for rows in drawn}) == 40
+    assert torch.cat(drawn).unique().tolist() == list(range(90))
+
+
+def test_dropout_differs_from_step_to_step():
+    torch.manual_seed(0)
+    objective, rows = HeadObjective(PrototypeHead(CONFIG), clusters()).train(), torch.arange(90)
+    first, again, other = (
+        float(objective(rows, step_context(step, SETTINGS, Accelerator(cpu=True)))["prototype"]) for step in (0, 0, 1)
+    )
+    assert first == again != other
+    assert float(objective.eval()(rows, step_context(1, SETTINGS, Accelerator(cpu=True)))["prototype"]) != other
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sklearn.linear_model import LogisticRegression
 
-from pecmae.baselines import evaluate_classifier
+from pecmae.baselines import Standardised, evaluate_classifier
 from pecmae.data import LabelledFile
-from pecmae.listening import Listener, LogMelStatistics, file_segments, spread, track_statistics
+from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.listening import STRENGTHS, Listener, LogMelStatistics, file_segments, spread, track_statistics
 
 RATE = 24_000
 LABELS = ("noise", "tone")
@@ -34,6 +36,28 @@ def test_the_listener_tells_tones_from_noise(files, tmp_path):
     assert evaluate_classifier(listener, test, LABELS).accuracy == 1.0
     draws = np.random.default_rng(1)
     assert listener.hear(np.stack([sound(label, draws) for label in ("tone", "noise", "tone")])).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("wanted", STRENGTHS)
+def test_validation_chooses_the_strength_of_the_penalty(wanted):
+    draws = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    z = draws.normal(size=(3, 12))[labels] + draws.normal(0, 2, (60, 12))
+    data = EmbeddedTracks(torch.from_numpy(z).float(), torch.arange(60), torch.from_numpy(labels))
+    # Validation tracks of which only the wanted regression says what they are labelled.
+    standardised, others = Standardised(data.z.numpy()), draws.normal(0, 2, (4000, 12))
+    answers = {
+        strength: LogisticRegression(C=strength, max_iter=300).fit(standardised(data.z.numpy()), labels).predict(
+            standardised(others)
+        )
+        for strength in STRENGTHS
+    }  # fmt: skip
+    alone = np.all([found != answers[wanted] for strength, found in answers.items() if strength != wanted], axis=0)
+    chosen = torch.from_numpy(answers[wanted][alone])
+    validation = EmbeddedTracks(torch.from_numpy(others[alone]).float(), torch.arange(len(chosen)), chosen)
+    listener = Listener(data, validation, ("a", "b", "c"), RATE)
+    assert listener.regression.get_params()["C"] == wanted
+    assert evaluate_classifier(listener, validation, ("a", "b", "c")).accuracy == 1.0
 
 
 def test_the_level_does_not_count():
