@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,31 @@ import pytest
 import draw_mini
 import mini_evidence
 import mini_times
-from pecmae import ConfigError
+from pecmae import PECMAE, ConfigError
 from pecmae.audio import write_audio
 from pecmae.cards import ModelCardFacts, render_card
+from pecmae.collection import load_collection
+from pecmae.embedded_tracks import EmbeddedTracks, embed_files
+from pecmae.embedding_cache import EmbeddingCache
+from pecmae.evaluation import evaluate_embedded
 from pecmae.evidence import Bar, bars, card_section, measurements, read_evidence
+from pecmae.prototype_measures import nearest_agreement
 
 RATE = 24_000
 PITCHES = {"blues": 200, "jazz": 800, "rock": 3200}
 
 
+# Clips of every class; no two splits have equally many, so that what is said of one is not taken for another.
+CLIPS = {"train": 3, "validation": 1, "test": 2, "other": 4}
+
+
 def write_family(folder: Path, pitches: dict[str, int]) -> None:
-    """Two clips of 1.2 s of every class in every split, a tone each."""
+    """Clips of 1.2 s of every class in every split, a tone each."""
     draws, time = np.random.default_rng(0), np.arange(round(1.2 * RATE)) / RATE
-    for split in ("train", "validation", "test", "other"):
+    for split, count in CLIPS.items():
         for label, pitch in pitches.items():
             (folder / split / label).mkdir(parents=True)
-            for number in range(2):
+            for number in range(count):
                 wave = 0.3 * np.sin(2 * np.pi * pitch * draws.uniform(0.9, 1.1) * time) + draws.normal(0, 0.01, len(time))
                 write_audio(folder / split / label / f"{number}.wav", wave.astype(np.float32), RATE)
 
@@ -43,14 +53,62 @@ def arguments(tiny_model_dir, tmp_path_factory) -> list[str]:
     ]
 
 
+def recorded(name: str, original: Callable, found: list[tuple[str, list[int]]]) -> Callable:
+    """What `original` does, and a note of the tracks that it was given."""
+
+    def call(*given, **options):
+        tracks = [one for one in (*given, *options.values()) if isinstance(one, EmbeddedTracks)]
+        found.append((name, [len(one.track_labels) for one in tracks]))
+        return original(*given, **options)
+
+    return call
+
+
 @pytest.fixture(scope="module")
-def evidence(arguments) -> dict:
-    mini_evidence.main(arguments)
+def learned(arguments) -> list[tuple[str, list[int]]]:
+    """What was fitted while the evidence was made, and on how many tracks: to learn from, to choose by."""
+    found: list[tuple[str, list[int]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fit_head", "Ceiling", "NearestCentroid", "Listener"):
+            patch.setattr(mini_evidence, name, recorded(name, vars(mini_evidence)[name], found))
+        mini_evidence.main(arguments)
+    return found
+
+
+@pytest.fixture(scope="module")
+def evidence(arguments, learned) -> dict:
     return json.loads(Path(arguments[7]).read_text())
 
 
+def test_what_learns_sees_training_clips_and_validation_chooses(learned):
+    assert learned == [
+        *[("Ceiling", [9, 3]), ("NearestCentroid", [9])],
+        *[("fit_head", [9, 3])] * 2,
+        *[("fit_head", [6, 2]), ("Ceiling", [6, 2]), ("NearestCentroid", [6])],  # the two solo instruments
+        *[("Listener", [9, 3]), ("Listener", [6, 3])],  # after the codec, two training clips of each class
+    ]
+
+
+def test_every_figure_is_of_the_split_that_it_is_named_after(evidence, arguments):
+    for split, count in (("test", 6), ("other", 12)):
+        found, solos = evidence["genres"][split], evidence["solos"][split]
+        summaries = [found[name] for name in ("model", "ceiling", "centroid", "listener")]
+        summaries += [by_split[split] for by_split in evidence["by_prototypes"].values()]
+        assert {one["num_tracks"] for one in summaries} == {count}
+        assert {one["num_tracks"] for one in solos.values()} == {count // 3 * 2}
+        assert np.sum(found["confusion"]) == count
+    model = PECMAE.from_pretrained(arguments[3], device="cpu")
+    files = load_collection(Path(arguments[1]) / "genres" / "test").clips
+    tracks, _ = embed_files(EmbeddingCache(arguments[5], model.autoencoder), files, model.labels)
+    assert evidence["health"]["nearest_agreement"] == pytest.approx(nearest_agreement(model.head, tracks.z))
+    evaluation, found = evaluate_embedded(model, tracks), evidence["genres"]["test"]
+    assert found["calibration_error"] == pytest.approx(evaluation.calibration_error)
+    assert found["model"]["interval_95"] == pytest.approx(evaluation.interval(0.95))
+    assert (found["recalls"], found["model"]["accuracy"]) == (evaluation.recalls, evaluation.accuracy)
+
+
 def test_the_command_measures_all_that_the_card_says(evidence):
-    assert evidence["clips"] == {"train": 6, "validation": 6, "test": 6, "other": 6}
+    assert evidence["clips"] == {"train": 9, "validation": 3, "test": 6, "other": 12}
     test = evidence["genres"]["test"]
     assert {"model", "ceiling", "centroid", "listener"} <= test.keys()
     # Tones of three pitches are told apart by ear and, in any z, by a free classifier.

@@ -138,12 +138,14 @@ class TestMaskedTokens:
         assert found["loss"] == pytest.approx(0.9 * 25 + 0.1 * 50, rel=1e-4)
         assert seen[0].sum(1).tolist() == [10, 10]
 
-    def test_every_step_hides_other_frames(self, monkeypatch, tiny_autoencoder):
+    def test_every_step_hides_other_spans(self, monkeypatch, tiny_autoencoder):
         model = MaskedTokenModel(tiny_autoencoder.encodecmae, num_decoder_layers=1, num_codebooks=2, codebook_size=5)
         objective, seen = MaskedTokenObjective(model, 25.0), []
         forward = model.forward
         monkeypatch.setattr(model, "forward", lambda *given: seen.append(given[1]) or forward(*given))
         for seed in (0, 0, 1):
-            objective((torch.zeros(1, 40, 8), torch.zeros(1, 40, 2, dtype=torch.int64), None), context(seed))
+            objective((torch.zeros(8, 100, 8), torch.zeros(8, 100, 2, dtype=torch.int64), None), context(seed))
         assert torch.equal(seen[0], seen[1])
         assert not torch.equal(seen[0], seen[2])
+        # Fifty frames of a row in spans of five; single frames would make about 25 runs.
+        assert all(len(run_lengths(row)) <= 14 for row in seen[0])
