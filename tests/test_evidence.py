@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import draw_mini
 import mini_evidence
@@ -15,11 +16,11 @@ import mini_times
 from pecmae import PECMAE, ConfigError
 from pecmae.audio import write_audio
 from pecmae.cards import ModelCardFacts, render_card
-from pecmae.collection import load_collection
 from pecmae.embedded_tracks import EmbeddedTracks, embed_files
 from pecmae.embedding_cache import EmbeddingCache
 from pecmae.evaluation import evaluate_embedded
 from pecmae.evidence import Bar, bars, card_section, measurements, read_evidence
+from pecmae.load import load_collection
 from pecmae.prototype_measures import nearest_agreement
 
 RATE = 24_000
@@ -54,11 +55,12 @@ def arguments(tiny_model_dir, tmp_path_factory) -> list[str]:
 
 
 def recorded(name: str, original: Callable, found: list[tuple[str, list[int]]]) -> Callable:
-    """What `original` does, and a note of the tracks that it was given."""
+    """What `original` does, and a note of how many tracks or segments it was given."""
 
     def call(*given, **options):
         tracks = [one for one in (*given, *options.values()) if isinstance(one, EmbeddedTracks)]
-        found.append((name, [len(one.track_labels) for one in tracks]))
+        segments = [one for one in given if isinstance(one, torch.Tensor)]
+        found.append((name, [*(len(one.track_labels) for one in tracks), *map(len, segments)]))
         return original(*given, **options)
 
     return call
@@ -66,10 +68,10 @@ def recorded(name: str, original: Callable, found: list[tuple[str, list[int]]]) 
 
 @pytest.fixture(scope="module")
 def learned(arguments) -> list[tuple[str, list[int]]]:
-    """What was fitted while the evidence was made, and on how many tracks: to learn from, to choose by."""
+    """What was fitted or measured while the evidence was made, and on how much: to learn from, to choose by."""
     found: list[tuple[str, list[int]]] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("fit_head", "Ceiling", "NearestCentroid", "Listener"):
+        for name in ("fit_head", "Ceiling", "NearestCentroid", "Listener", "nearest_agreement"):
             patch.setattr(mini_evidence, name, recorded(name, vars(mini_evidence)[name], found))
         mini_evidence.main(arguments)
     return found
@@ -86,6 +88,7 @@ def test_what_learns_sees_training_clips_and_validation_chooses(learned):
         *[("fit_head", [9, 3])] * 2,
         *[("fit_head", [6, 2]), ("Ceiling", [6, 2]), ("NearestCentroid", [6])],  # the two solo instruments
         *[("Listener", [9, 3]), ("Listener", [6, 3])],  # after the codec, two training clips of each class
+        ("nearest_agreement", [18]),  # three segments of each test clip
     ]
 
 
@@ -101,7 +104,7 @@ def test_every_figure_is_of_the_split_that_it_is_named_after(evidence, arguments
     files = load_collection(Path(arguments[1]) / "genres" / "test").clips
     tracks, _ = embed_files(EmbeddingCache(arguments[5], model.autoencoder), files, model.labels)
     assert evidence["health"]["nearest_agreement"] == pytest.approx(nearest_agreement(model.head, tracks.z))
-    evaluation, found = evaluate_embedded(model, tracks), evidence["genres"]["test"]
+    evaluation, found = evaluate_embedded(model.head, model.labels, tracks), evidence["genres"]["test"]
     assert found["calibration_error"] == pytest.approx(evaluation.calibration_error)
     assert found["model"]["interval_95"] == pytest.approx(evaluation.interval(0.95))
     assert (found["recalls"], found["model"]["accuracy"]) == (evaluation.recalls, evaluation.accuracy)

@@ -139,6 +139,7 @@ def test_every_step_draws_other_segments_from_all_of_them(monkeypatch):
     assert torch.cat(drawn).unique().tolist() == list(range(90))
 
 
+@torch.no_grad()
 def test_dropout_differs_from_step_to_step():
     torch.manual_seed(0)
     objective, rows = HeadObjective(PrototypeHead(CONFIG), clusters()).train(), torch.arange(90)

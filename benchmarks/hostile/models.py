@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 
 from hostile.cases import Case, mutated
 from pecmae import PECMAE, Autoencoder, AutoencoderConfig, PrototypeHead, PrototypeHeadConfig
+from pecmae.companion import build_companion
 
 LABELS = ("blues", "jazz", "rock")
 # What stands in the place of a setting, as JSON that Python reads.
@@ -108,8 +109,9 @@ def model_cases(folder: Path, count: int, seed: int) -> Iterator[Case]:
     """Write `count` model directories, each with one file damaged or changed; the same for the same seed."""
     draws = np.random.default_rng(seed)
     whole = folder / "whole"
-    tiny_model().save_pretrained(whole)
-    add_companion(whole)
+    model = tiny_model()
+    model.save_pretrained(whole)
+    _add_companion(whole, model.head)
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.suffix in (".json", ".safetensors"))
     for number in range(count):
         directory, name = folder / f"{number:04d}", files[number % len(files)]
@@ -129,14 +131,11 @@ def model_cases(folder: Path, count: int, seed: int) -> Iterator[Case]:
         yield Case("model", directory, f"{name}: {how}")
 
 
-def add_companion(directory: Path) -> None:
+def _add_companion(directory: Path, head: PrototypeHead) -> None:
     """Write beside a model how its prototypes lie among twelve training segments that are noise."""
-    from pecmae.companion import build_companion
-
-    model, draws = PECMAE.from_pretrained(directory, device="cpu"), torch.Generator().manual_seed(0)
-    z, tracks = torch.randn(12, 16, generator=draws), torch.arange(12) // 2
-    companion = build_companion(model, z, tracks, [f"{n}.wav" for n in range(6)], torch.arange(6) % 3)
-    companion.save(directory)
+    z, tracks = torch.randn(12, 16, generator=torch.Generator().manual_seed(0)), torch.arange(12) // 2
+    names, labels = [f"{n}.wav" for n in range(6)], torch.arange(6) % 3
+    build_companion(head, z, tracks, names, labels, segment_seconds=1.0).save(directory)
 
 
 def _fit_hash(weights: Path) -> None:

@@ -68,8 +68,8 @@ def library() -> Callable[[Case], None]:
     from hostile.models import tiny_model
     from pecmae import PECMAE
     from pecmae.audio import audio_duration, iter_segments
-    from pecmae.collection import load_collection
     from pecmae.companion import Companion
+    from pecmae.load import load_collection
 
     torch.set_num_threads(1)
     model = tiny_model()
@@ -165,9 +165,12 @@ class Trials:
             self._process = context.Process(target=_work, args=(theirs, self._make_answer), daemon=True)
             self._process.start()
             theirs.close()
-            if not self._connection.poll(_START_SECONDS):
-                raise RuntimeError("the process that reads does not start")
-            self._connection.recv()
+            try:
+                if not self._connection.poll(_START_SECONDS):
+                    raise EOFError
+                self._connection.recv()
+            except EOFError:
+                raise RuntimeError("The process that reads does not start; run its function here to see why.") from None
         return self._connection
 
     def _stop(self) -> None:
