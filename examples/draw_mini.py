@@ -17,11 +17,12 @@ import torch
 from pecmae import PECMAE
 from pecmae.collection import Clip
 from pecmae.embedded_tracks import embed_files
-from pecmae.embedding_cache import EmbeddingCache, default_cache
+from pecmae.embedding_cache import EmbeddingCache
 from pecmae.errors import PecmaeError
 from pecmae.evaluation_plots import plot_map, plot_spectrograms, plot_weights, save_small
 from pecmae.listening import file_segments, spread, through_codec
 from pecmae.load import load_collection
+from pecmae.storage import cache_root
 
 COLUMNS = ("test clip", "after the codec", "decoded from z", "nearest prototype")
 # More points do not make the map clearer.
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", help="model directory or Hub id (default: the embedded pecmae-mini)")
     parser.add_argument("--classes", nargs="*", help="classes whose spectrograms are drawn (default: four, evenly spaced)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs", help="folder (default: docs)")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="where embeddings are kept")
+    parser.add_argument("--cache", type=Path, default=cache_root() / "embeddings", help="where embeddings are kept")
     args = parser.parse_args(argv)
     try:
         model = PECMAE.from_pretrained(args.model)

@@ -19,7 +19,7 @@ from pecmae import PECMAE
 from pecmae.collection import Clip, Collection
 from pecmae.collection_checks import add_data_arguments, collection_from_arguments
 from pecmae.embedded_tracks import embed_files
-from pecmae.embedding_cache import EmbeddingCache, default_cache
+from pecmae.embedding_cache import EmbeddingCache
 from pecmae.errors import ConfigError, PecmaeError
 from pecmae.evaluation import evaluate_embedded
 from pecmae.evaluation_plots import plot_confusion
@@ -28,6 +28,7 @@ from pecmae.prototype_health import prototype_health
 from pecmae.prototype_measures import track_reasons
 from pecmae.sound_checks import check_round_trip, check_sonification
 from pecmae.splits import complete_splits
+from pecmae.storage import cache_root
 
 
 def chosen_clips(args: argparse.Namespace) -> tuple[Collection, tuple[Clip, ...]]:
@@ -52,7 +53,7 @@ def chosen_clips(args: argparse.Namespace) -> tuple[Collection, tuple[Clip, ...]
 def cache_folder(args: argparse.Namespace) -> Path:
     """Where embeddings are: beside the model, in the run that fitted it, unless something else is said."""
     beside = Path(args.model or "").parent / "cache"
-    return Path(args.cache) if args.cache else beside if args.model and beside.is_dir() else default_cache()
+    return Path(args.cache) if args.cache else beside if args.model and beside.is_dir() else cache_root() / "embeddings"
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

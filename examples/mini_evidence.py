@@ -22,7 +22,7 @@ from pecmae import PECMAE, PrototypeHeadConfig
 from pecmae.baselines import Ceiling, NearestCentroid, evaluate_classifier
 from pecmae.collection import Clip
 from pecmae.embedded_tracks import EmbeddedTracks, embed_files
-from pecmae.embedding_cache import EmbeddingCache, default_cache
+from pecmae.embedding_cache import EmbeddingCache
 from pecmae.errors import PecmaeError
 from pecmae.evaluation import Evaluation, evaluate_embedded
 from pecmae.evidence import CLEAN, CODEC, FORMAT_VERSION, bars, model_facts, summary
@@ -36,6 +36,7 @@ from pecmae.prototype_measures import nearest_agreement
 from pecmae.prototypes import PrototypeHead
 from pecmae.sound_checks import check_codec, check_round_trip, check_sonification
 from pecmae.sounds import PrototypeSounds
+from pecmae.storage import cache_root
 
 CARDS = Path(__file__).parents[1] / "hub_cards"
 SPLITS = ("train", "validation", "test", "other")
@@ -233,7 +234,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=CARDS / "pecmae-mini.evidence.json", help="JSON file (default: the one beside the card)"
     )
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="where what takes long is kept")
+    parser.add_argument("--cache", type=Path, default=cache_root() / "embeddings", help="where what takes long is kept")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")
     parser.add_argument("--no-times", action="store_true", help="do not time the console, on a machine that is busy")
     measured = parser.add_argument_group("what is measured")

@@ -109,7 +109,7 @@ def test_a_data_set_s_tree_through_both_scripts(tiny_autoencoder, tmp_path, caps
     finetune.main([*data, "--autoencoder", str(tmp_path / "ae"), *run])
     assert json.loads(capsys.readouterr().out)["step"] == 6
     cached = sorted((tmp_path / "run" / "cache").rglob("*"))
-    monkeypatch.setattr(evaluate, "default_cache", lambda: pytest.fail("the run has a cache"))
+    monkeypatch.setattr(evaluate, "cache_root", lambda: pytest.fail("the run has a cache"))
     picture, output = tmp_path / "confusion.png", tmp_path / "report.json"
     model = ["--model", str(tmp_path / "run" / "model"), "--seeds", "1", "--round-trips", "2", "--device", "cpu"]
     evaluate.main([*data, *model, "--picture", str(picture), "--output", str(output)])

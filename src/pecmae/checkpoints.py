@@ -73,7 +73,7 @@ def read_autoencoder(
     CheckpointError
         A tensor is missing or unknown.
     """
-    source = _Tensors(state_dict, "autoencoder checkpoint")
+    source = StrictTensors(state_dict, "autoencoder checkpoint")
     codec_tensors = convert_codec(codec)
     config = _read_config(source, codec_tensors, segment_seconds)
     converted = dict(codec_tensors)
@@ -102,7 +102,7 @@ def convert_codec(state_dict: StateDict) -> dict[str, Tensor]:
     CheckpointError
         A tensor is neither of the encoder, the decoder nor the quantiser.
     """
-    _require_tensors(state_dict, "codec checkpoint")
+    require_tensors(state_dict, "codec checkpoint")
     converted = {}
     for name, tensor in state_dict.items():
         if name.startswith("quantizer."):
@@ -136,7 +136,7 @@ def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: flo
     CheckpointError
         A tensor is missing, unknown or of an unexpected shape.
     """
-    source = _Tensors(state_dict, "prototype checkpoint")
+    source = StrictTensors(state_dict, "prototype checkpoint")
     prototypes, weight = source.take("protos"), source.take("linear.weight")
     num_classes = weight.shape[0]
     converted = {"prototypes": prototypes[:, 0], "linear.weight": weight, "linear.bias": source.take("linear.bias")}
@@ -192,38 +192,43 @@ def read_autoencoder_files(
     return model_config, tensors
 
 
-def _require_tensors(found: object, source: str) -> None:
+def require_tensors(found: object, source: str) -> None:
+    """Refuse what is no mapping of names to tensors."""
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{source}: the file holds something else than tensors by name; give a published one.")
 
 
-class _Tensors:
+class StrictTensors:
     """A state dict that remembers which of its tensors were taken."""
 
     def __init__(self, tensors: StateDict, source: str) -> None:
-        _require_tensors(tensors, source)
+        require_tensors(tensors, source)
         self.tensors, self.source = tensors, source
         self.left = set(tensors)
 
     def take(self, name: str) -> Tensor:
+        """The tensor of that name, which has to be there."""
         if name not in self.tensors:
             raise CheckpointError(f"{self.source}: tensor {name!r} is missing; the file is of another model or incomplete.")
         self.left.discard(name)
         return self.tensors[name]
 
     def drop(self, prefixes: tuple[str, ...]) -> None:
+        """Let the tensors of these prefixes be unused."""
         self.left = {name for name in self.left if not name.startswith(prefixes)}
 
     def finish(self) -> None:
+        """Refuse tensors that were neither taken nor dropped."""
         if self.left:
             raise CheckpointError(f"{self.source}: unknown tensor {min(self.left)!r}; the file is of another model.")
 
     def count_layers(self, stack: str) -> int:
+        """Layers that the file holds of a stack."""
         pattern = re.compile(re.escape(stack) + r"\.encoder_layers\.(\d+)\.")
         return 1 + max((int(match[1]) for match in map(pattern.match, self.tensors) if match), default=-1)
 
 
-def _read_config(source: _Tensors, codec: StateDict, segment_seconds: float) -> AutoencoderConfig:
+def _read_config(source: StrictTensors, codec: StateDict, segment_seconds: float) -> AutoencoderConfig:
     """Sizes of the model that `source` and `codec` hold."""
     dim, feature_dim = source.take("encoder.encodecmae_model.feat_projector.weight").shape
     filters = codec.get("codec_encoder.layers.0.conv.parametrizations.weight.original1")
@@ -245,7 +250,7 @@ def _read_config(source: _Tensors, codec: StateDict, segment_seconds: float) -> 
     )
 
 
-def _convert_stack(source: _Tensors, published: str, ours: str, num_heads: int) -> dict[str, Tensor]:
+def _convert_stack(source: StrictTensors, published: str, ours: str, num_heads: int) -> dict[str, Tensor]:
     """One transformer: heads made contiguous, queries, keys and values in one matrix, the shared feed-forward once."""
     converted = {f"{ours}.final_norm.{leaf}": source.take(f"{published}.final_norm.{leaf}") for leaf in ("weight", "bias")}
     for index in range(source.count_layers(published)):
@@ -273,7 +278,7 @@ def _heads_first(weight: Tensor, num_heads: int) -> Tensor:
     return weight.unflatten(0, (-1, num_heads)).transpose(0, 1).flatten(0, 1)
 
 
-def _check_same_codec(source: _Tensors, codec: StateDict) -> None:
+def _check_same_codec(source: StrictTensors, codec: StateDict) -> None:
     """The autoencoder checkpoint holds the codec's encoder as well; both must be the same."""
     own = {name for name in source.tensors if name.startswith(CODEC_IN_AUTOENCODER)}
     renamed = convert_codec({"encoder." + name.removeprefix(CODEC_IN_AUTOENCODER): source.take(name) for name in own})

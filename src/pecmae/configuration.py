@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from pecmae.errors import ConfigError
 
@@ -55,7 +55,7 @@ class AutoencoderConfig:
     guidance_stop: float = 0.625
 
     def __post_init__(self) -> None:
-        _check_positive(self, but=("guidance_scale",))
+        check_positive(self, but=("guidance_scale",))
         if self.guidance_stop > 1:
             raise ConfigError(f"guidance_stop={self.guidance_stop} must be above 0 and at most 1.")
         _check_choice("codec_decoder", self.codec_decoder, CODEC_DECODERS)
@@ -109,9 +109,9 @@ class PrototypeHeadConfig:
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_positive(self)
-        _check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
-        _check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
+        check_positive(self)
+        check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
+        check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
 
     @property
     def num_prototypes(self) -> int:
@@ -159,12 +159,12 @@ class ModelConfig:
         ConfigError
             A key is missing, unknown, or of another type.
         """
-        _check_keys(values, {"labels", "head", "normalisation", "autoencoder"}, source)
+        check_keys(values, {"labels", "head", "normalisation", "autoencoder"}, source)
         labels, normalisation, reference = values["labels"], values["normalisation"], values["autoencoder"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError(f"{source}: labels should be a list of names; restore it or save the model again.")
-        _check_keys(normalisation, {"mean", "std"}, f"{source}: normalisation")
-        if not all(_is_of_type(value, float) for value in normalisation.values()) or not normalisation["std"] > 0:
+        check_keys(normalisation, {"mean", "std"}, f"{source}: normalisation")
+        if not all(is_of_type(value, float) for value in normalisation.values()) or not normalisation["std"] > 0:
             raise ConfigError(f"{source}: normalisation should hold a number mean and a positive std; save the model again.")
         head = config_from_dict(PrototypeHeadConfig, values["head"], f"{source}: head")
         if len(labels) != head.num_classes or len(set(labels)) != len(labels):
@@ -173,7 +173,7 @@ class ModelConfig:
                 "restore them or save the model again."
             )
         if reference is not None:
-            _check_keys(reference, {"repo_id", "revision"}, f"{source}: autoencoder")
+            check_keys(reference, {"repo_id", "revision"}, f"{source}: autoencoder")
             if not isinstance(reference["repo_id"], str) or not isinstance(reference["revision"], str | None):
                 raise ConfigError(f"{source}: autoencoder should hold repo_id and revision as text; save the model again.")
         return cls(
@@ -185,11 +185,11 @@ class ModelConfig:
         )
 
 
-Config = TypeVar("Config", AutoencoderConfig, PrototypeHeadConfig)
+Config = TypeVar("Config")
 
 
-def config_to_dict(config: AutoencoderConfig | PrototypeHeadConfig) -> dict[str, Any]:
-    """Plain JSON values of `config`."""
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Plain JSON values of a dataclass `config`."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
@@ -201,17 +201,18 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
     ConfigError
         A key is missing, unknown, or of another type than the field's. Only what was `ADDED_LATER` may be missing.
     """
-    known = {item.name: item for item in fields(kind)}
-    _check_keys(values, set(known), source, optional={name for name, item in known.items() if "added_later" in item.metadata})
+    known = {item.name: item for item in fields(cast(Any, kind))}
+    check_keys(values, set(known), source, optional={name for name, item in known.items() if "added_later" in item.metadata})
     converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in converted.items():
         expected: Any = getattr(known[name].type, "__origin__", known[name].type)
-        if not _is_of_type(value, expected):
+        if not is_of_type(value, expected):
             raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {expected.__name__}.")
     return kind(**converted)
 
 
-def _check_keys(values: Any, known: set[str], source: str, optional: Collection[str] = ()) -> None:
+def check_keys(values: Any, known: set[str], source: str, optional: Collection[str] = ()) -> None:
+    """Refuse what is no object with exactly the `known` keys, but for the `optional` ones."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: {values!r} should be an object with {', '.join(sorted(known))}; save the model again.")
     if unknown := sorted(set(values) - known):
@@ -220,14 +221,15 @@ def _check_keys(values: Any, known: set[str], source: str, optional: Collection[
         raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
 
 
-def _is_of_type(value: Any, expected: Any) -> bool:
+def is_of_type(value: Any, expected: Any) -> bool:
+    """Whether a JSON value is of a field's type."""
     # In Python a bool is an int, and JSON writes 4.0 as 4 as often as not.
     if isinstance(value, bool) or expected is bool:
         return isinstance(value, bool) and expected is bool
     return isinstance(value, int | float) if expected is float else isinstance(value, expected)
 
 
-def _check_positive(config: "AutoencoderConfig | PrototypeHeadConfig", but: tuple[str, ...] = ()) -> None:
+def check_positive(config: object, but: tuple[str, ...] = ()) -> None:
     """Refuse numbers that are not above 0 (NaN too), alone or in tuples."""
     for name, value in vars(config).items():
         if name in but or isinstance(value, str | bool):
@@ -237,6 +239,7 @@ def _check_positive(config: "AutoencoderConfig | PrototypeHeadConfig", but: tupl
             raise ConfigError(f"{name}={value!r} must be above 0.")
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a `value` that is none of the `choices`."""
     if value not in choices:
         raise ConfigError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}.")

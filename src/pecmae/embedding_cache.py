@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import constants
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -49,11 +48,6 @@ def autoencoder_key(autoencoder: Autoencoder) -> str:
         "config": {name: value for name, value in asdict(autoencoder.config).items() if name not in _DECODING},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def default_cache() -> Path:
-    """Where embeddings are kept when nothing else is said: beside the Hub's cache."""
-    return Path(constants.HF_HUB_CACHE).parent / "pecmae" / "embeddings"
 
 
 class EmbeddingCache:

@@ -19,7 +19,7 @@ from pecmae.collection_checks import prepare_collection
 from pecmae.companion import build_companion
 from pecmae.configuration import AutoencoderReference, PrototypeHeadConfig
 from pecmae.embedded_tracks import EmbeddedTracks, embed_files
-from pecmae.embedding_cache import EmbeddingCache, autoencoder_key, default_cache
+from pecmae.embedding_cache import EmbeddingCache, autoencoder_key
 from pecmae.errors import ConfigError
 from pecmae.evaluation import Evaluation, evaluate_embedded
 from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
@@ -28,6 +28,7 @@ from pecmae.load import load_collection
 from pecmae.model import PECMAE
 from pecmae.precision import pick_dtype
 from pecmae.runs import write_json
+from pecmae.storage import cache_root
 from pecmae.training import TrainingResult, TrainingSettings
 from pecmae.zoo import find_entry
 
@@ -137,7 +138,7 @@ def fit(
         raise ConfigError(f"{collection.name}: {len(labels)} class(es) found; a classifier needs at least two.")
     autoencoder, reference = _frozen(autoencoder, revision, bundle)
     autoencoder = autoencoder.to(accelerator.device).eval()
-    folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else default_cache()
+    folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else cache_root() / "embeddings"
     shown = progress and accelerator.is_main_process
     collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
     embedded, failed = _embed(

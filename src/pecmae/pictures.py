@@ -1,12 +1,12 @@
 """Small pictures of sound for pages: spectrograms as PNG, waveforms as a few numbers; NumPy alone."""
 
 import base64
-import math
 import struct
 import zlib
-from functools import lru_cache
 
 import numpy as np
+
+from pecmae.spectral import mel_bank
 
 WINDOW_SAMPLES = 1024
 # Quieter than this below the loudest place is left blank.
@@ -43,23 +43,13 @@ def spectrogram(samples: np.ndarray, sampling_rate: int, *, width: int = 160, he
     frames = padded[np.minimum(starts, len(samples) - 1)[:, None] + np.arange(WINDOW_SAMPLES)]  # (width, window)
     window = np.hanning(WINDOW_SAMPLES).astype(np.float32)
     magnitude = np.abs(np.fft.rfft(frames * window, axis=1)) * (2 / window.sum())  # (width, bins)
-    decibels = 10 * np.log10(_mel_bands(sampling_rate, height) @ (magnitude.T**2) + 1e-12)  # (height, width)
+    bands = mel_bank(
+        WINDOW_SAMPLES, height, sampling_rate, lowest_hz=LOWEST_HZ, narrowest_hz=sampling_rate / WINDOW_SAMPLES
+    ).T  # (height, bins)
+    decibels = 10 * np.log10(bands @ (magnitude.T**2) + 1e-12)  # (height, width)
     loudest = max(float(decibels.max()), FLOOR_DB)
     shades = np.clip((decibels - loudest) / RANGE_DB + 1, 0, 1) ** CONTRAST * (SHADES - 1)
     return np.round(shades[::-1]).astype(np.uint8)
-
-
-@lru_cache(maxsize=4)
-def _mel_bands(sampling_rate: int, bands: int) -> np.ndarray:
-    """Triangular bands over the bins of a window [shape=(bands, bins)], each summing to at least one bin."""
-    lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (LOWEST_HZ, sampling_rate / 2))
-    edges = 700 * (10 ** (np.linspace(lowest, highest, bands + 2) / 2595) - 1)  # (bands + 2,) Hz
-    bins = np.fft.rfftfreq(WINDOW_SAMPLES, 1 / sampling_rate)
-    # A band narrower than a bin is widened, so that no row stays empty.
-    spread = np.maximum(np.diff(edges), sampling_rate / WINDOW_SAMPLES)
-    rising = (bins - edges[1:-1, None]) / spread[:-1, None] + 1
-    falling = (edges[1:-1, None] - bins) / spread[1:, None] + 1
-    return np.maximum(0, np.minimum(rising, falling))
 
 
 def png(shades: np.ndarray) -> bytes:

@@ -17,6 +17,7 @@ import soundfile
 from pecmae.audio import load_audio, write_audio
 from pecmae.audio_level import for_playing
 from pecmae.errors import AudioError, AudioWarning
+from pecmae.storage import cache_root
 
 if TYPE_CHECKING:
     from pecmae.model import PECMAE
@@ -66,13 +67,6 @@ def encoded(sound: CompressedSound) -> dict[str, str]:
     return {"type": sound.media_type, "data": base64.b64encode(sound.close()).decode()}
 
 
-def default_cache() -> Path:
-    """Where sounds are kept unless the caller says otherwise: beside the Hub's cache."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).parent / "pecmae" / "sounds"
-
-
 class PrototypeSounds:
     """Sonified prototypes of one model, each made once and kept as a file.
 
@@ -80,7 +74,7 @@ class PrototypeSounds:
     ----------
     model : PECMAE
     folder : path, optional
-        Where files are kept, in a sub-folder for the weights and settings; see `default_cache`.
+        Where files are kept, in a sub-folder for the weights and settings; see `pecmae.storage.cache_root`.
     num_inference_steps, guidance_scale : optional
         As for `PECMAE.sonify`.
     """
@@ -95,7 +89,7 @@ class PrototypeSounds:
     ) -> None:
         self.model = model
         self.options: dict[str, Any] = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
-        self.folder = (default_cache() if folder is None else Path(folder)) / self._key()
+        self.folder = (cache_root() / "sounds" if folder is None else Path(folder)) / self._key()
 
     def _key(self) -> str:
         """Of all that a sound depends on besides prototype and seed."""

@@ -86,6 +86,13 @@ def _swap(written: Path, target: Path, *, replaced: Path) -> None:
         raise
 
 
+def cache_root() -> Path:
+    """Where pecmae keeps what it computed: beside the Hub's cache, which HF_HOME moves."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).parent / "pecmae"
+
+
 def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> dict[str, Any]:
     """Read a configuration file written by this version of pecmae or an older one.
 
