@@ -58,7 +58,7 @@ class AutoencoderConfig:
         check_positive(self, but=("guidance_scale",))
         if self.guidance_stop > 1:
             raise ConfigError(f"guidance_stop={self.guidance_stop} must be above 0 and at most 1.")
-        _check_choice("codec_decoder", self.codec_decoder, CODEC_DECODERS)
+        check_choice("codec_decoder", self.codec_decoder, CODEC_DECODERS)
         if self.codec_decoder == "istft" and self.hop_length % (2 * self.istft_upsampling):
             raise ConfigError(
                 f"istft_upsampling={self.istft_upsampling} must divide half of the codec's hop of {self.hop_length} samples."
