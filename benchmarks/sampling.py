@@ -18,8 +18,8 @@ from measurements.fidelity import Sampler, measure
 from measurements.fidelity_report import verdicts, write
 from measurements.subjects import load_subject
 from measurements.table import command_line
-from pecmae.hub import resolve_model
-from pecmae.solver import ALGORITHM_TYPES
+from pecmae.autoencoder.sampling import ALGORITHM_TYPES
+from pecmae.hub.resolve import resolve_model
 
 STEPS = (2, 4, 6, 7, 8, 9, 10, 15, 20, 30, 40, 100)
 QUICK_STEPS = (4, 8, 16)

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from pecmae import Autoencoder, AutoencoderConfig
-from pecmae.audio import find_audio_files, load_audio, write_audio
-from pecmae.cli import main as pecmae
+from pecmae.audio.segments import find_audio_files, load_audio, write_audio
+from pecmae.cli.app import main as pecmae
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import evaluate

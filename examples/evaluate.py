@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 from pecmae import PECMAE
-from pecmae.collection import Clip, Collection
-from pecmae.collection_checks import add_data_arguments, collection_from_arguments
-from pecmae.embedded_tracks import embed_files
-from pecmae.embedding_cache import EmbeddingCache
+from pecmae.core.files import cache_root
+from pecmae.data.checks import add_data_arguments, collection_from_arguments
+from pecmae.data.collection import Clip, Collection
+from pecmae.data.embedding_cache import EmbeddingCache
+from pecmae.data.load import load_collection
+from pecmae.data.splits import complete_splits
+from pecmae.data.tracks import embed_files
 from pecmae.errors import ConfigError, PecmaeError
-from pecmae.evaluation import evaluate_embedded
-from pecmae.evaluation_plots import plot_confusion
-from pecmae.load import load_collection
-from pecmae.prototype_health import prototype_health
-from pecmae.prototype_measures import track_reasons
-from pecmae.sound_checks import check_round_trip, check_sonification
-from pecmae.splits import complete_splits
-from pecmae.storage import cache_root
+from pecmae.evaluation.plots import plot_confusion
+from pecmae.evaluation.prototypes import prototype_health
+from pecmae.evaluation.sounds import check_round_trip, check_sonification
+from pecmae.evaluation.tracks import evaluate_embedded
+from pecmae.prototypes.measures import track_reasons
 
 
 def chosen_clips(args: argparse.Namespace) -> tuple[Collection, tuple[Clip, ...]]:

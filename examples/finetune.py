@@ -19,11 +19,11 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.errors import PecmaeError
 from pecmae.finetuning import fit
-from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS
-from pecmae.training import add_training_arguments, training_settings
+from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS
+from pecmae.training.loop import add_training_arguments, training_settings
 
 PRESETS = {
     "toy": replace(HEAD_SETTINGS, steps=6, batch_size=8, checkpoint_every=2),

@@ -19,8 +19,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 import soundfile
 
-from pecmae.audio import load_audio
-from pecmae.datasets import GTZAN_EXCLUDED, GTZAN_REPAIRED, MEDLEY_LABELS, MEDLEY_METADATA, gtzan_split
+from pecmae.audio.segments import load_audio
+from pecmae.data.gtzan import GTZAN_EXCLUDED, GTZAN_REPAIRED, gtzan_split
+from pecmae.data.medley_solos_db import MEDLEY_LABELS, MEDLEY_METADATA
 from pecmae.errors import PecmaeError
 
 GTZAN_RATE, GTZAN_CLIPS = 22_050, 100

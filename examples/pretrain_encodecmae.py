@@ -12,14 +12,16 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from pecmae.codec_widening import Codec
-from pecmae.collection_checks import add_data_arguments, collection_from_arguments
-from pecmae.encodecmae import EncodecMAE, MaskedTokenModel
-from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
-from pecmae.objectives import MaskedTokenObjective
-from pecmae.runs import start_from, write_json
-from pecmae.training import TrainingSettings, add_training_arguments, evaluate, train, training_settings
-from pecmae.weights import save_weights
+from pecmae.autoencoder.encodecmae import EncodecMAE
+from pecmae.core.files import write_json
+from pecmae.core.weights import save_weights, weights_key
+from pecmae.data.checks import add_data_arguments, collection_from_arguments
+from pecmae.training.codec_widening import Codec
+from pecmae.training.encodecmae import MaskedTokenModel, MaskedTokenObjective
+from pecmae.training.loop import add_training_arguments, evaluate, train, training_settings
+from pecmae.training.runs import start_from
+from pecmae.training.segments import add_segment_arguments, segment_batches, training_segments
+from pecmae.training.settings import TrainingSettings
 
 PRESETS = {
     "toy": (

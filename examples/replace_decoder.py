@@ -11,11 +11,10 @@ import argparse
 from pathlib import Path
 
 from pecmae import PECMAE, Autoencoder
-from pecmae.autoencoder import MODEL_TYPE as AUTOENCODER
-from pecmae.codec_refinement import replace_decoder
-from pecmae.codec_widening import Codec
-from pecmae.configuration import FORMAT_VERSION
-from pecmae.storage import read_json_config
+from pecmae.autoencoder.model import MODEL_TYPE as AUTOENCODER
+from pecmae.core.configs import FORMAT_VERSION, read_json_config
+from pecmae.training.codec_decoder import replace_decoder
+from pecmae.training.codec_widening import Codec
 
 
 def main(argv: list[str] | None = None) -> None:

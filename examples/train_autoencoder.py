@@ -13,15 +13,17 @@ import torch
 from accelerate import Accelerator
 
 from pecmae import Autoencoder, AutoencoderConfig
-from pecmae.codec_widening import Codec
-from pecmae.collection_checks import add_data_arguments, collection_from_arguments
+from pecmae.core.configs import read_json_config
+from pecmae.core.files import write_json
+from pecmae.core.weights import load_into, weights_key
+from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.errors import ConfigError
-from pecmae.feature_cache import add_segment_arguments, segment_batches, training_segments, weights_key
-from pecmae.objectives import DiffusionObjective
-from pecmae.runs import start_from, write_json
-from pecmae.storage import read_json_config
-from pecmae.training import TrainingSettings, add_training_arguments, evaluate, train, training_settings
-from pecmae.weights import load_into
+from pecmae.training.codec_widening import Codec
+from pecmae.training.diffusion import DiffusionObjective
+from pecmae.training.loop import add_training_arguments, evaluate, train, training_settings
+from pecmae.training.runs import start_from
+from pecmae.training.segments import add_segment_arguments, segment_batches, training_segments
+from pecmae.training.settings import TrainingSettings
 
 PRESETS = {
     "toy": (

@@ -15,21 +15,22 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecConfig
 
-from pecmae.codec_calibration import (
+from pecmae.core.files import write_json
+from pecmae.core.weights import weights_key
+from pecmae.data.checks import add_data_arguments, collection_from_arguments
+from pecmae.data.waveforms import WaveformStore
+from pecmae.training.codec import CodecObjective, codec_config, reset_codebooks
+from pecmae.training.codec_calibration import (
     feature_statistics,
     match_level,
     reconstruction_report,
     scale_initial_weights,
     standardise_features,
 )
-from pecmae.codec_refinement import DecoderObjective, EncodecDecoder, EncodecEncoder
-from pecmae.codec_training import CodecObjective, codec_config, reset_codebooks
-from pecmae.codec_widening import Codec, with_wider_decoder
-from pecmae.collection_checks import add_data_arguments, collection_from_arguments
-from pecmae.data import WaveformStore
-from pecmae.runs import write_json
-from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings
-from pecmae.weights import weights_key
+from pecmae.training.codec_decoder import DecoderObjective, EncodecDecoder, EncodecEncoder
+from pecmae.training.codec_widening import Codec, with_wider_decoder
+from pecmae.training.loop import StepContext, add_training_arguments, train, training_settings
+from pecmae.training.settings import TrainingSettings
 
 SEGMENT_SECONDS = 1.0
 PRESETS: dict[str, tuple[EncodecConfig, TrainingSettings]] = {

@@ -16,15 +16,17 @@ import torch
 from accelerate import Accelerator
 
 from pecmae import PECMAE
-from pecmae.adversarial import listening_critic
-from pecmae.codec_istft import ISTFTDecoder
-from pecmae.codec_refinement import DecoderObjective, ReconstructionObjective
-from pecmae.collection_checks import add_data_arguments, collection_from_arguments
-from pecmae.data import WaveformStore
-from pecmae.runs import start_from, write_json
-from pecmae.sound_checks import check_codec
-from pecmae.training import StepContext, TrainingSettings, add_training_arguments, train, training_settings
-from pecmae.weights import weights_key
+from pecmae.autoencoder.codec_istft import ISTFTDecoder
+from pecmae.core.files import write_json
+from pecmae.core.weights import weights_key
+from pecmae.data.checks import add_data_arguments, collection_from_arguments
+from pecmae.data.waveforms import WaveformStore
+from pecmae.evaluation.sounds import check_codec
+from pecmae.training.codec_decoder import DecoderObjective, ReconstructionObjective
+from pecmae.training.critic import listening_critic
+from pecmae.training.loop import StepContext, add_training_arguments, train, training_settings
+from pecmae.training.runs import start_from
+from pecmae.training.settings import TrainingSettings
 
 SEGMENT_SECONDS = 1.0
 # Sizes of the decoder, settings from random weights, and settings against the critic.

@@ -1,5 +1,5 @@
-"""Write the card of every entry of the zoo and the table in README.md, from pecmae.zoo, facts.json, what
-examples/mini_evidence.py measured, and the templates.
+"""Write the card of every entry of the zoo and the table in README.md, from pecmae.hub.zoo, facts.json, what
+examples/mini/mini_evidence.py measured, and the templates.
 
 python hub_cards/render.py           # write what is out of date
 python hub_cards/render.py --check   # write nothing; exit with 1 if something is out of date
@@ -11,11 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pecmae.cards import ModelCardFacts, PaperResult, facts_from_directory, render_card
-from pecmae.evidence import card_section, measurements, read_evidence
-from pecmae.zoo import ZOO, ZooEntry, embedded_directory
+from pecmae.hub.cards import ModelCardFacts, PaperResult, facts_from_directory, render_card
+from pecmae.hub.zoo import ZOO, ZooEntry, embedded_directory
 
 HERE = Path(__file__).parent
+# What was measured of the embedded model is read by the scripts that measured it.
+sys.path.append(str(HERE.parent / "examples" / "mini"))
+
+from evidence import card_section, measurements, read_evidence  # noqa: E402
+
 TABLE_START, TABLE_END = "<!-- zoo table: start -->", "<!-- zoo table: end -->"
 HUB = "https://huggingface.co"
 

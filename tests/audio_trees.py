@@ -8,7 +8,8 @@ from uuid import UUID
 import numpy as np
 import soundfile
 
-from pecmae.datasets import GTZAN_EXCLUDED, MEDLEY_LABELS, MEDLEY_METADATA
+from pecmae.data.gtzan import GTZAN_EXCLUDED
+from pecmae.data.medley_solos_db import MEDLEY_LABELS, MEDLEY_METADATA
 
 RATE = 8000
 

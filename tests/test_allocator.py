@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from pecmae.allocator import SETTINGS, keep_freed_memory
+from pecmae.core.devices import SETTINGS, keep_freed_memory
 
 GLIBC = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
 # In a process of its own: page faults while 20 MB are filled and freed again and again, before and after.
 CODE = """
 import json, resource
 import numpy as np
-from pecmae.allocator import keep_freed_memory
+from pecmae.core.devices import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

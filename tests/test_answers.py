@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pecmae import PECMAE, Autoencoder, PrototypeHead, PrototypeHeadConfig
-from pecmae.prototypes import Dropout
+from pecmae.prototypes.head import Dropout
 
 RATE = 24_000
 

@@ -11,7 +11,7 @@ import soundfile
 import soxr
 import torch
 
-from pecmae.audio import audio_duration, find_audio_files, iter_segments, load_audio, write_audio
+from pecmae.audio.segments import audio_duration, find_audio_files, iter_segments, load_audio, write_audio
 from pecmae.errors import AudioError, AudioWarning
 
 RATE = 24_000

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pecmae.audio_level import FADE_SECONDS, PEAK, TARGET_LUFS, for_playing, loudness
+from pecmae.audio.level import FADE_SECONDS, PEAK, TARGET_LUFS, for_playing, loudness
 
 RATE = 24_000
 

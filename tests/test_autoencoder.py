@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pecmae import Autoencoder, AutoencoderConfig, CheckpointError, ConfigError, VDiffusionScheduler
-from pecmae.configuration import config_from_dict, config_to_dict
-from pecmae.encodecmae import MaskedTokenModel, draw_span_mask, masked_token_loss
-from pecmae.transformer import Transformer
+from pecmae.autoencoder.transformer import Transformer
+from pecmae.core.configs import config_from_dict, config_to_dict
+from pecmae.training.encodecmae import MaskedTokenModel, draw_span_mask, masked_token_loss
 
 
 @pytest.fixture

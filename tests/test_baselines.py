@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from pecmae.baselines import Ceiling, NearestCentroid, evaluate_classifier
-from pecmae.embedded_tracks import EmbeddedTracks
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.evaluation.baselines import MLPBaseline, NearestCentroid, evaluate_classifier
 
 
 def tracks_at(points, tracks, labels) -> EmbeddedTracks:
@@ -32,7 +32,7 @@ def test_the_nearest_centroid_by_hand():
 
 
 def test_the_ceiling_of_separable_blobs_is_1():
-    ceiling = Ceiling(blobs(0), blobs(1), 3, seeds=[0])
+    ceiling = MLPBaseline(blobs(0), blobs(1), 3, seeds=[0])
     assert ceiling.validation_accuracy == 1.0
     result = evaluate_classifier(ceiling, blobs(2), ("a", "b", "c"))
     assert result.accuracy == 1.0
@@ -42,6 +42,6 @@ def test_the_ceiling_of_separable_blobs_is_1():
 def test_the_ceiling_keeps_the_epoch_that_validation_chose():
     data, validation = blobs(0), blobs(1)
     shuffled = EmbeddedTracks(validation.z, validation.tracks, validation.track_labels.roll(1))
-    ceiling = Ceiling(data, shuffled, 3, seeds=[0])
+    ceiling = MLPBaseline(data, shuffled, 3, seeds=[0])
     again = evaluate_classifier(ceiling, shuffled, ("a", "b", "c")).accuracy
     assert again == pytest.approx(ceiling.validation_accuracy)

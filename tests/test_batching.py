@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pecmae import PECMAE, Autoencoder
-from pecmae.batching import BatchSize, is_out_of_memory
-from pecmae.embedding import embed_track
+from pecmae.autoencoder.embedding import embed_track
+from pecmae.core.batches import BatchSize, is_out_of_memory
 
 CPU_MESSAGE = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"

@@ -26,7 +26,7 @@ from measurements.table import Row, put_into_readme, read_json, render, write_js
 from measurements.timing import interleaved
 from measurements.training import Sizes, check_training, training_rows
 from pecmae import AutoencoderConfig, PrototypeHeadConfig, VDiffusionScheduler
-from pecmae.audio import audio_duration
+from pecmae.audio.segments import audio_duration
 
 SIZES = Sizes(PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32), count=60, batch=20)
 

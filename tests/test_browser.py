@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pecmae.gallery import write_gallery
-from pecmae.report import explain_tracks
-from pecmae.sounds import PrototypeSounds
-from test_report import HOSTILE, tiny_companion
+from pecmae.explain.gallery import write_gallery
+from pecmae.explain.report import explain_tracks
+from pecmae.explain.sounds import PrototypeSounds
+from test_report import HOSTILE, tiny_neighbours
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -56,18 +56,18 @@ def report_page(tiny_model, tmp_path_factory, cache) -> Path:
     tone[9600:19200] = 0
     for name in (HOSTILE, "second.wav"):
         soundfile.write(folder / name, tone, RATE)
-    companion = tiny_companion(tiny_model, tone[:26_400])
+    neighbours = tiny_neighbours(tiny_model, tone[:26_400])
     sounds = PrototypeSounds(tiny_model, cache)
     paths = [folder / HOSTILE, folder / "second.wav"]
-    explain_tracks(tiny_model, paths, folder / "report.html", name="tiny", companion=companion, sounds=sounds)
+    explain_tracks(tiny_model, paths, folder / "report.html", name="tiny", neighbours=neighbours, sounds=sounds)
     return folder / "report.html"
 
 
 @pytest.fixture(scope="module")
 def gallery_page(tiny_model, tmp_path_factory, cache) -> Path:
     path = tmp_path_factory.mktemp("gallery") / "gallery.html"
-    companion = tiny_companion(tiny_model, np.sin(np.arange(26_400) / 9).astype(np.float32) / 2)
-    write_gallery(tiny_model, path, name="tiny", companion=companion, sounds=PrototypeSounds(tiny_model, cache), seeds=(0, 1))
+    neighbours = tiny_neighbours(tiny_model, np.sin(np.arange(26_400) / 9).astype(np.float32) / 2)
+    write_gallery(tiny_model, path, name="tiny", neighbours=neighbours, sounds=PrototypeSounds(tiny_model, cache), seeds=(0, 1))
     return path
 
 

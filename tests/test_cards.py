@@ -5,8 +5,8 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from pecmae.cards import Measurement, ModelCardFacts, facts_from_directory, render_card
 from pecmae.errors import ConfigError
+from pecmae.hub.cards import Measurement, ModelCardFacts, facts_from_directory, render_card
 
 FACTS = ModelCardFacts(name="my-model", labels=("fast|loud", 'the "blues"'), prototypes_per_class=3, license="mit")
 

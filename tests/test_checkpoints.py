@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pecmae import Autoencoder, CheckpointError
-from pecmae.autoencoder import convert_autoencoder, convert_autoencoder_files
-from pecmae.checkpoints import convert_codec, convert_prototype_head
-from pecmae.published_files import read_gin, read_pickled_tensors
+from pecmae.autoencoder.model import convert_autoencoder, convert_autoencoder_files
+from pecmae.autoencoder.published import convert_codec, read_gin, read_pickled_tensors
+from pecmae.prototypes.published import convert_prototype_head
 from published import PARITY, published_checkpoints, write_published
 
 

@@ -16,10 +16,10 @@ import soundfile
 from safetensors import safe_open
 
 from pecmae import PECMAE, Autoencoder, __version__
-from pecmae.audio_level import for_playing
-from pecmae.cli import main
-from pecmae.cli_support import mirrored, sound_files
-from pecmae.console import deliver
+from pecmae.audio.level import for_playing
+from pecmae.cli.app import main
+from pecmae.cli.console import deliver
+from pecmae.cli.support import mirrored, sound_files
 from published import write_published
 
 RATE = 24_000
@@ -385,7 +385,7 @@ def test_what_is_no_checkpoint_is_one_line(pecmae: Pecmae, song: Path, tmp_path:
 
 
 def test_models_lists_the_zoo(pecmae: Pecmae) -> None:
-    from pecmae.zoo import ZOO
+    from pecmae.hub.zoo import ZOO
 
     status, out, err = pecmae("models", "--json")
     rows = json.loads(out)

@@ -10,8 +10,9 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
 
 from pecmae import AutoencoderConfig
-from pecmae.codec import CausalConv, CodecDecoder, CodecEncoder, NormedConvolution, pad_reflected
-from pecmae.spectral import MEL_RESOLUTIONS, mel_bank
+from pecmae.audio.mel import mel_bank
+from pecmae.autoencoder.codec import CausalConv, CodecDecoder, CodecEncoder, NormedConvolution, pad_reflected
+from pecmae.training.spectral_loss import MEL_RESOLUTIONS
 
 CONFIG = AutoencoderConfig(
     feature_dim=8,

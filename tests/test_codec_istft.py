@@ -8,8 +8,8 @@ import torch
 
 from conftest import TINY
 from pecmae import Autoencoder
-from pecmae.codec_istft import OVERLAP, ISTFTDecoder
-from pecmae.embedding_cache import autoencoder_key
+from pecmae.autoencoder.codec_istft import OVERLAP, ISTFTDecoder
+from pecmae.data.embedding_cache import autoencoder_key
 from pecmae.errors import ConfigError
 
 ISTFT = replace(TINY, codec_decoder="istft", istft_dim=12, istft_num_layers=3)

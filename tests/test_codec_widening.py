@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pecmae.codec_training import codec_config
-from pecmae.codec_widening import Codec, with_wider_decoder
+from pecmae.training.codec import codec_config
+from pecmae.training.codec_widening import Codec, with_wider_decoder
 
 
 @pytest.fixture(scope="module")

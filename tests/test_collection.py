@@ -7,10 +7,10 @@ import pytest
 
 from audio_trees import write_gtzan, write_medley, write_tone
 from pecmae import ConfigError
-from pecmae.collection import Clip, Collection
-from pecmae.collection_checks import check_collection, prepare_collection
-from pecmae.load import load_collection
-from pecmae.splits import complete_splits
+from pecmae.data.checks import check_collection, prepare_collection
+from pecmae.data.collection import Clip, Collection
+from pecmae.data.load import load_collection
+from pecmae.data.splits import complete_splits
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,14 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecModel
 
-from pecmae.audio import write_audio
-from pecmae.codec_training import codec_config
-from pecmae.data import LabelledFile, WaveformStore
-from pecmae.embedding import embed_track, embed_tracks
-from pecmae.feature_cache import SegmentFeatures, padding_mask, segment_batches, segment_features
-from pecmae.training import TrainingSettings, step_context
+from pecmae.audio.segments import write_audio
+from pecmae.autoencoder.embedding import embed_track, embed_tracks
+from pecmae.data.collection import LabelledFile
+from pecmae.data.waveforms import WaveformStore
+from pecmae.training.codec import codec_config
+from pecmae.training.loop import step_context
+from pecmae.training.segments import SegmentFeatures, padding_mask, segment_batches, segment_features
+from pecmae.training.settings import TrainingSettings
 
 RATE, SEGMENT = 24_000, 9600
 

@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 
 from pecmae import AudioError, Autoencoder
-from pecmae import embedding_cache as module
-from pecmae.embedding import TrackEmbedding, embed_track, embed_tracks
-from pecmae.embedding_cache import EmbeddingCache
+from pecmae.autoencoder.embedding import TrackEmbedding, embed_track, embed_tracks
+from pecmae.data import embedding_cache as module
+from pecmae.data.embedding_cache import EmbeddingCache
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_bad_file_does_not_stop_the_others_and_is_tried_again(tiny_autoencoder
 KILLED = """
 import os, sys
 from pathlib import Path
-import pecmae.embedding_cache as module
+import pecmae.data.embedding_cache as module
 from pecmae import Autoencoder
 module.PART_TRACKS = 1
 after = int(sys.argv[4])

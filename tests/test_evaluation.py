@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from pecmae import ConfigError
-from pecmae.data import LabelledFile
-from pecmae.embedded_tracks import embed_files
-from pecmae.embedding_cache import EmbeddingCache
-from pecmae.evaluation import Evaluation, evaluate_embedded
+from pecmae.data.collection import LabelledFile
+from pecmae.data.embedding_cache import EmbeddingCache
+from pecmae.data.tracks import embed_files
+from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
 
 
 def evaluation(true: list[int], predicted: list[int], scores: list[float] | None = None) -> Evaluation:

@@ -6,22 +6,22 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
-
 import draw_mini
 import mini_evidence
 import mini_times
+import numpy as np
+import pytest
+import torch
+from evidence import Bar, bars, card_section, measurements, read_evidence
+
 from pecmae import PECMAE, ConfigError
-from pecmae.audio import write_audio
-from pecmae.cards import ModelCardFacts, render_card
-from pecmae.embedded_tracks import EmbeddedTracks, embed_files
-from pecmae.embedding_cache import EmbeddingCache
-from pecmae.evaluation import evaluate_embedded
-from pecmae.evidence import Bar, bars, card_section, measurements, read_evidence
-from pecmae.load import load_collection
-from pecmae.prototype_measures import nearest_agreement
+from pecmae.audio.segments import write_audio
+from pecmae.data.embedding_cache import EmbeddingCache
+from pecmae.data.load import load_collection
+from pecmae.data.tracks import EmbeddedTracks, embed_files
+from pecmae.evaluation.tracks import evaluate_embedded
+from pecmae.hub.cards import ModelCardFacts, render_card
+from pecmae.prototypes.measures import nearest_agreement
 
 RATE = 24_000
 PITCHES = {"blues": 200, "jazz": 800, "rock": 3200}
@@ -71,7 +71,7 @@ def learned(arguments) -> list[tuple[str, list[int]]]:
     """What was fitted or measured while the evidence was made, and on how much: to learn from, to choose by."""
     found: list[tuple[str, list[int]]] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("fit_head", "Ceiling", "NearestCentroid", "Listener", "nearest_agreement"):
+        for name in ("fit_head", "MLPBaseline", "NearestCentroid", "Listener", "nearest_agreement"):
             patch.setattr(mini_evidence, name, recorded(name, vars(mini_evidence)[name], found))
         mini_evidence.main(arguments)
     return found
@@ -84,9 +84,9 @@ def evidence(arguments, learned) -> dict:
 
 def test_what_learns_sees_training_clips_and_validation_chooses(learned):
     assert learned == [
-        *[("Ceiling", [9, 3]), ("NearestCentroid", [9])],
+        *[("MLPBaseline", [9, 3]), ("NearestCentroid", [9])],
         *[("fit_head", [9, 3])] * 2,
-        *[("fit_head", [6, 2]), ("Ceiling", [6, 2]), ("NearestCentroid", [6])],  # the two solo instruments
+        *[("fit_head", [6, 2]), ("MLPBaseline", [6, 2]), ("NearestCentroid", [6])],  # the two solo instruments
         *[("Listener", [9, 3]), ("Listener", [6, 3])],  # after the codec, two training clips of each class
         ("nearest_agreement", [18]),  # three segments of each test clip
     ]
@@ -131,8 +131,8 @@ def test_a_second_run_finds_what_the_first_one_made(evidence, arguments, monkeyp
         raise AssertionError("made again")
 
     monkeypatch.setattr("pecmae.model.PECMAE.sonify_each", forbidden)
-    monkeypatch.setattr("pecmae.embedding_cache.embed_tracks", lambda *args, **options: iter(()))
-    monkeypatch.setattr("pecmae.listening.LogMelStatistics.__call__", LazyStatistics(forbidden))
+    monkeypatch.setattr("pecmae.data.embedding_cache.embed_tracks", lambda *args, **options: iter(()))
+    monkeypatch.setattr("pecmae.evaluation.listener.LogMelStatistics.__call__", LazyStatistics(forbidden))
     mini_evidence.main(arguments)
     assert json.loads(Path(arguments[7]).read_text()) == evidence
 
@@ -141,7 +141,7 @@ class LazyStatistics:
     """Statistics of batches, which listeners ask for, but of no single clip."""
 
     def __init__(self, forbidden) -> None:
-        from pecmae.listening import LogMelStatistics
+        from pecmae.evaluation.listener import LogMelStatistics
 
         self.original, self.forbidden = LogMelStatistics.__call__, forbidden
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import collect_curves
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import EncodecModel
 
-import collect_curves
 import finetune
 import pretrain_encodecmae
 import replace_decoder
@@ -18,12 +18,12 @@ import train_autoencoder
 import train_codec
 import train_decoder
 from pecmae import PECMAE, Autoencoder
-from pecmae.audio import write_audio
-from pecmae.codec_calibration import feature_statistics, reconstruction_report
-from pecmae.codec_training import feature_scales
-from pecmae.codec_widening import Codec
-from pecmae.data import WaveformStore, find_labelled_files
+from pecmae.audio.segments import write_audio
+from pecmae.data.waveforms import WaveformStore, find_labelled_files
 from pecmae.errors import ConfigError
+from pecmae.training.codec import feature_scales
+from pecmae.training.codec_calibration import feature_statistics, reconstruction_report
+from pecmae.training.codec_widening import Codec
 
 RATE = 24_000
 LENGTHS = ["--segment-seconds", "0.4", "--stride-seconds", "0.3"]

@@ -17,11 +17,11 @@ import finetune
 import pecmae
 from audio_trees import write_gtzan, write_medley, write_tone
 from pecmae import PECMAE, Autoencoder, ConfigError
-from pecmae.companion import Companion
-from pecmae.evaluation import Evaluation
+from pecmae.data.load import load_collection
+from pecmae.evaluation.tracks import Evaluation
 from pecmae.finetuning import fit
-from pecmae.fitting import HEAD_SETTINGS
-from pecmae.load import load_collection
+from pecmae.prototypes.fitting import HEAD_SETTINGS
+from pecmae.prototypes.neighbours import Neighbours
 
 pytest_plugins = ["fake_hub"]
 
@@ -57,9 +57,9 @@ def test_a_folder_becomes_a_model(tiny_autoencoder, folder, tmp_path):
     again = Evaluation(model.labels, (), np.array(true), np.array(predicted), scores, {})
     assert again.confusion.tolist() == report["evaluations"]["train"]["confusion"]
     assert again.calibration_error == pytest.approx(report["evaluations"]["train"]["calibration_error"], abs=1e-5)
-    companion = Companion.load(tmp_path / "run" / "model")
-    assert companion.num_segments == 20
-    assert {"low/", "high"} >= {name[:4] for name in companion.track_names}
+    neighbours = Neighbours.load(tmp_path / "run" / "model")
+    assert neighbours.num_segments == 20
+    assert {"low/", "high"} >= {name[:4] for name in neighbours.track_names}
 
 
 def test_the_card_carries_the_evaluation_the_data_and_the_settings(tiny_autoencoder, folder, tmp_path):
@@ -168,7 +168,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import pecmae.model_directory as module
+import pecmae.model_files as module
 from pecmae import Autoencoder
 from test_finetuning import OPTIONS
 from pecmae.finetuning import fit

@@ -15,12 +15,12 @@ from torch import nn
 
 import pecmae
 from pecmae import ConfigError, PrototypeHead, PrototypeHeadConfig
-from pecmae.checkpoints import convert_prototype_head
-from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.fitting import HEAD_SETTINGS, HeadObjective, fit_head, track_accuracy
-from pecmae.last_layer import refit_linear
-from pecmae.prototypes import classification_loss, head_loss
-from pecmae.training import StepContext, step_context, train
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.prototypes.fitting import HEAD_SETTINGS, HeadObjective, fit_head, track_accuracy
+from pecmae.prototypes.losses import classification_loss, head_loss
+from pecmae.prototypes.published import convert_prototype_head
+from pecmae.prototypes.refitting import refit_linear
+from pecmae.training.loop import StepContext, step_context, train
 
 DATA = Path(__file__).parent / "data"
 CONFIG = PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32)
@@ -207,7 +207,7 @@ def test_projection_comes_before_the_linear_layer_is_fitted():
 
 @pytest.mark.parametrize("penalty", [-1.0, float("nan"), float("inf")])
 def test_a_penalty_that_is_none_is_refused_before_training(penalty, monkeypatch):
-    monkeypatch.setattr("pecmae.fitting.train", None)
+    monkeypatch.setattr("pecmae.prototypes.fitting.train", None)
     with pytest.raises(ConfigError, match="give a number from 0 on"):
         fit_head(clusters(), CONFIG, SETTINGS, refit_penalty=penalty)
 
@@ -235,8 +235,8 @@ RUN = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from test_fitting import CONFIG, SETTINGS, clusters
-from pecmae.fitting import HeadObjective, fit_head
-from pecmae.runs import Checkpoints
+from pecmae.prototypes.fitting import HeadObjective, fit_head
+from pecmae.training.runs import Checkpoints
 from accelerate import Accelerator
 mode, output = sys.argv[2], sys.argv[3]
 if mode == "step":

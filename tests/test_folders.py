@@ -4,9 +4,9 @@ import pytest
 
 from audio_trees import write_tone
 from pecmae import ConfigError
-from pecmae.load import load_collection
-from pecmae.split_names import name_splits
-from pecmae.splits import complete_splits
+from pecmae.data.load import load_collection
+from pecmae.data.split_names import name_splits
+from pecmae.data.splits import complete_splits
 
 
 def tree(root: Path, *places: str) -> Path:

@@ -8,11 +8,11 @@ import soundfile
 import torch
 
 from pecmae import PECMAE
-from pecmae.cli import main
-from pecmae.gallery import Gallery, build_gallery
-from pecmae.report import build_report, describe_track
-from pecmae.sounds import PrototypeSounds
-from test_report import tiny_companion
+from pecmae.cli.app import main
+from pecmae.explain.gallery import Gallery, build_gallery
+from pecmae.explain.report import build_report, describe_track
+from pecmae.explain.sounds import PrototypeSounds
+from test_report import tiny_neighbours
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def gallery(tiny_model, tone, cache) -> Gallery:
     sounds = PrototypeSounds(tiny_model, cache)
-    return build_gallery(tiny_model, name="tiny", companion=tiny_companion(tiny_model, tone), sounds=sounds, seeds=(0, 1))
+    return build_gallery(tiny_model, name="tiny", neighbours=tiny_neighbours(tiny_model, tone), sounds=sounds, seeds=(0, 1))
 
 
 def test_every_prototype_has_its_sounds(gallery):
@@ -55,11 +55,11 @@ def test_survival_is_what_the_model_says_of_the_sounds(gallery, tiny_model, cach
 
 
 def test_health_is_the_companions(gallery, tiny_model, tone):
-    companion = tiny_companion(tiny_model, tone)
-    assert [view.wins for view in gallery.prototypes] == companion.wins.tolist()
-    assert [view.dead for view in gallery.prototypes] == (companion.wins == 0).tolist()
-    assert gallery.dead == int((companion.wins == 0).sum())
-    assert gallery.prototypes[3].nearest[0]["track"] == companion.nearest(3)[0]["track"]
+    neighbours = tiny_neighbours(tiny_model, tone)
+    assert [view.wins for view in gallery.prototypes] == neighbours.wins.tolist()
+    assert [view.dead for view in gallery.prototypes] == (neighbours.wins == 0).tolist()
+    assert gallery.dead == int((neighbours.wins == 0).sum())
+    assert gallery.prototypes[3].nearest[0]["track"] == neighbours.nearest(3)[0]["track"]
 
 
 def test_purity_is_that_of_the_health_report(gallery, tiny_model, tone):
@@ -110,7 +110,7 @@ def test_hostile_labels_are_text(tiny_model, tone, tmp_path):
     sounds = PrototypeSounds(model, tmp_path)
     soundfile.write(tmp_path / "tone.wav", tone, 24_000)
     pages = [
-        build_gallery(model, name="<i>", companion=tiny_companion(model, tone), sounds=sounds, seeds=(0,)).to_html(),
+        build_gallery(model, name="<i>", neighbours=tiny_neighbours(model, tone), sounds=sounds, seeds=(0,)).to_html(),
         build_report(model, [describe_track(model, tmp_path / "tone.wav")], name="<i>", sounds=sounds).to_html(),
     ]
     for html in pages:
@@ -121,7 +121,7 @@ def test_hostile_labels_are_text(tiny_model, tone, tmp_path):
 
 def test_the_map_is_the_same_each_time(gallery, tiny_model, tone, cache):
     again = build_gallery(
-        tiny_model, name="", companion=tiny_companion(tiny_model, tone), sounds=PrototypeSounds(tiny_model, cache), seeds=(0,)
+        tiny_model, name="", neighbours=tiny_neighbours(tiny_model, tone), sounds=PrototypeSounds(tiny_model, cache), seeds=(0,)
     )
     np.testing.assert_allclose(gallery.prototype_places, again.prototype_places)
     assert 0 < gallery.variance_shown <= 1

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from pecmae.errors import HubError
-from pecmae.hub import (
+from pecmae.hub.resolve import (
     PublishedAutoencoder,
     cached_conversion_directory,
     download_published_autoencoder,
@@ -19,7 +19,7 @@ from pecmae.hub import (
     resolve_directory,
     resolve_model,
 )
-from pecmae.zoo import ZOO
+from pecmae.hub.zoo import ZOO
 
 pytest_plugins = ["fake_hub"]
 
@@ -344,7 +344,7 @@ def test_an_empty_name_is_not_the_current_directory(name):
 def embedded(model_directory, monkeypatch) -> Path:
     """A stand-in for the embedded model."""
     (model_directory / "autoencoder").mkdir()
-    monkeypatch.setattr("pecmae.hub.embedded_directory", lambda: model_directory)
+    monkeypatch.setattr("pecmae.hub.resolve.embedded_directory", lambda: model_directory)
     return model_directory
 
 
@@ -364,7 +364,7 @@ def test_a_model_directory_called_mini_is_that_directory(embedded, model_directo
 
 
 def test_an_installation_without_the_embedded_model_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr("pecmae.hub.embedded_directory", lambda: tmp_path / "absent")
+    monkeypatch.setattr("pecmae.hub.resolve.embedded_directory", lambda: tmp_path / "absent")
     assert "missing from this installation" in message_of(resolve_model)
 
 

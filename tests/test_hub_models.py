@@ -10,8 +10,8 @@ import torch
 from huggingface_hub import ModelCard, constants
 
 from pecmae import PECMAE, Autoencoder, CheckpointError, ConfigError
-from pecmae.autoencoder import convert_autoencoder
-from pecmae.zoo import ZOO
+from pecmae.autoencoder.model import convert_autoencoder
+from pecmae.hub.zoo import ZOO
 from published import Sizes, published_checkpoints
 
 pytest_plugins = ["fake_hub"]

@@ -7,9 +7,10 @@ import soundfile
 
 import lay_out_datasets
 from audio_trees import write_tone
-from pecmae.collection_checks import check_collection
-from pecmae.datasets import GTZAN_EXCLUDED, MEDLEY_LABELS
-from pecmae.load import load_collection
+from pecmae.data.checks import check_collection
+from pecmae.data.gtzan import GTZAN_EXCLUDED
+from pecmae.data.load import load_collection
+from pecmae.data.medley_solos_db import MEDLEY_LABELS
 
 
 @pytest.fixture(scope="module")

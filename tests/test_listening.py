@@ -4,10 +4,10 @@ import soundfile
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from pecmae.baselines import Standardised, evaluate_classifier
-from pecmae.data import LabelledFile
-from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.listening import STRENGTHS, Listener, LogMelStatistics, file_segments, spread, track_statistics
+from pecmae.data.collection import LabelledFile
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.evaluation.baselines import Standardised, evaluate_classifier
+from pecmae.evaluation.listener import STRENGTHS, Listener, LogMelStatistics, file_segments, spread, track_statistics
 
 RATE = 24_000
 LABELS = ("noise", "tone")

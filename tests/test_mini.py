@@ -8,8 +8,8 @@ import soundfile
 import soxr
 
 from pecmae import PECMAE
-from pecmae.audio import load_audio
-from pecmae.zoo import embedded_directory
+from pecmae.audio.segments import load_audio
+from pecmae.hub.zoo import embedded_directory
 
 CLIPS = sorted((Path(__file__).parents[1] / "examples" / "audio").glob("*.ogg"))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pecmae import PECMAE, AudioError, AutoencoderReference, ConfigError, Explanation
-from pecmae.companion import Companion, build_companion
+from pecmae.prototypes.neighbours import Neighbours, describe_neighbours
 
 
 def test_prediction_holds_the_average_of_its_segments(tiny_model, tone):
@@ -161,18 +161,18 @@ class TestDirectory:
         z, tracks = torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), torch.arange(6) // 2
         PECMAE.from_pretrained(tiny_model_dir).save_pretrained(tmp_path / "model")
         names, labels = ["a.wav", "b.wav", "c.wav"], torch.tensor([0, 1, 2])
-        build_companion(tiny_model.head, z, tracks, names, labels, segment_seconds=0.4).save(tmp_path / "model")
+        describe_neighbours(tiny_model.head, z, tracks, names, labels, segment_seconds=0.4).save(tmp_path / "model")
         loaded = PECMAE.from_pretrained(tmp_path / "model")
         loaded.save_pretrained(tmp_path / "rounded", dtype=stored)
-        companion = Companion.load(tmp_path / "rounded")
-        assert companion is not None
-        assert companion.nearest(1) == Companion.load(tmp_path / "model").nearest(1)
+        neighbours = Neighbours.load(tmp_path / "rounded")
+        assert neighbours is not None
+        assert neighbours.nearest(1) == Neighbours.load(tmp_path / "model").nearest(1)
         # And back: the rounded weights as float32.
         PECMAE.from_pretrained(tmp_path / "rounded").save_pretrained(tmp_path / "back", dtype="float32")
-        assert Companion.load(tmp_path / "back") is not None
+        assert Neighbours.load(tmp_path / "back") is not None
         loaded.head.prototypes.data[0] += 0.1
         loaded.save_pretrained(tmp_path / "other", dtype=stored)
-        assert Companion.load(tmp_path / "other") is None
+        assert Neighbours.load(tmp_path / "other") is None
 
     def test_models_can_share_a_loaded_autoencoder(self, tiny_model, tiny_model_dir):
         loaded = PECMAE.from_pretrained(tiny_model_dir, autoencoder=tiny_model.autoencoder)

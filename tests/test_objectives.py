@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pecmae import Autoencoder
-from pecmae.encodecmae import MaskedTokenModel, draw_span_mask
-from pecmae.objectives import DiffusionObjective, MaskedTokenObjective
-from pecmae.training import StepContext
+from pecmae.training.diffusion import DiffusionObjective
+from pecmae.training.encodecmae import MaskedTokenModel, MaskedTokenObjective, draw_span_mask
+from pecmae.training.loop import StepContext
 
 
 def context(seed: int = 0) -> StepContext:

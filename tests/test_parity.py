@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pecmae import Autoencoder, VDiffusionScheduler
-from pecmae.autoencoder import convert_autoencoder
-from pecmae.checkpoints import convert_prototype_head
-from pecmae.prototypes import head_loss
+from pecmae.autoencoder.model import convert_autoencoder
+from pecmae.prototypes.losses import head_loss
+from pecmae.prototypes.published import convert_prototype_head
 from published import PARITY, published_checkpoints
 
 DATA = Path(__file__).parent / "data"

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pecmae import PECMAE, Autoencoder, CheckpointError
-from pecmae.configuration import AutoencoderConfig
-from pecmae.precision import has_native_bfloat16, pick_loading_dtype
+from pecmae.autoencoder.config import AutoencoderConfig
+from pecmae.core.devices import has_native_bfloat16, pick_loading_dtype
 from test_mini import CLIPS
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -15,7 +15,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture
 def native(monkeypatch):
     """A machine that computes with bfloat16."""
-    monkeypatch.setattr("pecmae.precision.has_native_bfloat16", lambda device: True)
+    monkeypatch.setattr("pecmae.core.devices.has_native_bfloat16", lambda device: True)
 
 
 @pytest.mark.parametrize("name", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])

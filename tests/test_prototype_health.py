@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pecmae import PrototypeHead, PrototypeHeadConfig
-from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.prototype_health import data_spacing, prototype_health
-from pecmae.prototype_measures import duplicate_pairs, nearest_agreement, nearest_segments, purity
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.evaluation.prototypes import data_spacing, prototype_health
+from pecmae.prototypes.measures import duplicate_pairs, nearest_agreement, nearest_segments, purity
 
 LABELS = ("a", "b")
 

@@ -4,17 +4,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from pecmae import ConfigError, PrototypeHead, PrototypeHeadConfig
-from pecmae.checkpoints import convert_prototype_head
-from pecmae.configuration import config_from_dict, config_to_dict
-from pecmae.prototypes import (
-    Dropout,
-    SingleTokenAdaptor,
-    classification_loss,
-    head_loss,
-    kmeans_prototypes,
-    normalisation_scalars,
-    prototype_loss,
-)
+from pecmae.core.configs import config_from_dict, config_to_dict
+from pecmae.prototypes.fitting import kmeans_prototypes, normalisation_scalars
+from pecmae.prototypes.head import Dropout, SingleTokenAdaptor
+from pecmae.prototypes.losses import classification_loss, head_loss, prototype_loss
+from pecmae.prototypes.published import convert_prototype_head
 
 
 def config(**changes) -> PrototypeHeadConfig:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pecmae import PrototypeHead, PrototypeHeadConfig
-from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.prototype_measures import reasons_of, track_reasons
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.prototypes.measures import reasons_of, track_reasons
 
 OWN = np.array([0, 0, 1, 1])
 WEIGHT = np.array([[1.0, 1, 0, 0], [0, 0, 1, 1]])

@@ -10,13 +10,14 @@ import pytest
 import soundfile
 
 from pecmae import PECMAE, PecmaeError
-from pecmae.cli import main
-from pecmae.companion import COMPANION_FILE, Companion, build_companion
+from pecmae.cli.app import main
 from pecmae.errors import AudioWarning, CheckpointError, ConfigError
-from pecmae.pictures import outline, png, spectrogram
-from pecmae.rendering import script_json
-from pecmae.report import Report, build_report, describe_track, prototypes_to_hear
-from pecmae.sounds import PrototypeSounds, compressed
+from pecmae.explain.media import compressed, outline, png, spectrogram
+from pecmae.explain.pages import script_json
+from pecmae.explain.report import Report, build_report, describe_track, prototypes_to_hear
+from pecmae.explain.sounds import PrototypeSounds
+from pecmae.hub.resolve import COMPANION_FILE
+from pecmae.prototypes.neighbours import Neighbours, describe_neighbours
 
 RATE = 24_000
 HOSTILE = "<img src=x onerror=alert(1)> & '\"${7*7}.wav"
@@ -266,65 +267,65 @@ class TestPrototypeSounds:
 
 
 @pytest.fixture
-def companion(tiny_model, tone) -> Companion:
-    return tiny_companion(tiny_model, tone)
+def neighbours(tiny_model, tone) -> Neighbours:
+    return tiny_neighbours(tiny_model, tone)
 
 
-def tiny_companion(model, tone) -> Companion:
+def tiny_neighbours(model, tone) -> Neighbours:
     import torch
 
     z = torch.from_numpy(np.concatenate([model.embed(tone * gain, sampling_rate=RATE) for gain in (1, 0.5, 0.1)]))
     tracks = torch.arange(3).repeat_interleave(3)
     names = ["a.wav", "</script><b>.wav", "c.wav"]
-    return build_companion(model.head, z, tracks, names, torch.tensor([0, 1, 2]), segment_seconds=0.4, nearest=4, sample=5)
+    return describe_neighbours(model.head, z, tracks, names, torch.tensor([0, 1, 2]), segment_seconds=0.4, nearest=4, sample=5)
 
 
 class TestCompanion:
-    def test_the_nearest_segments_are_the_nearest_of_each_track(self, companion, tiny_model, tone):
+    def test_the_nearest_segments_are_the_nearest_of_each_track(self, neighbours, tiny_model, tone):
         import torch
 
         z = torch.from_numpy(np.concatenate([tiny_model.embed(tone * gain, sampling_rate=RATE) for gain in (1, 0.5, 0.1)]))
         distances = tiny_model.head.distances(z).detach().numpy()
         for prototype in range(6):
-            found = companion.nearest(prototype)
+            found = neighbours.nearest(prototype)
             expected = np.sort(distances[:, prototype].reshape(3, 3).min(1))
             np.testing.assert_allclose([item["distance"] for item in found], expected, rtol=1e-5)
             row = int(distances[:, prototype].argmin())
             assert found[0]["label"] == row // 3
             assert found[0]["offset"] == pytest.approx(0.4 * (row % 3))
 
-    def test_wins_are_counted_over_all_segments(self, companion):
-        assert companion.wins.sum() == companion.num_segments == 9
+    def test_wins_are_counted_over_all_segments(self, neighbours):
+        assert neighbours.wins.sum() == neighbours.num_segments == 9
 
-    def test_it_travels_with_the_model(self, companion, tiny_model, tmp_path):
+    def test_it_travels_with_the_model(self, neighbours, tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path / "model")
-        assert Companion.load(tmp_path / "model") is None
-        companion.save(tmp_path / "model")
-        loaded = Companion.load(tmp_path / "model")
+        assert Neighbours.load(tmp_path / "model") is None
+        neighbours.save(tmp_path / "model")
+        loaded = Neighbours.load(tmp_path / "model")
         assert loaded is not None
-        assert loaded.nearest(2) == companion.nearest(2)
-        np.testing.assert_array_equal(loaded.sample_z, companion.sample_z)
+        assert loaded.nearest(2) == neighbours.nearest(2)
+        np.testing.assert_array_equal(loaded.sample_z, neighbours.sample_z)
         assert (loaded.num_segments, loaded.sample_z.shape) == (9, (5, 16))
 
-    def test_it_is_refused_beside_other_weights(self, companion, tiny_model, tmp_path):
+    def test_it_is_refused_beside_other_weights(self, neighbours, tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path / "model")
-        companion.save(tmp_path / "model")
+        neighbours.save(tmp_path / "model")
         path = tmp_path / "model" / "config.json"
         path.write_text(path.read_text().replace('"model.safetensors": "', '"model.safetensors": "0'))
         with pytest.raises(CheckpointError, match="describes other weights"):
-            Companion.load(tmp_path / "model")
+            Neighbours.load(tmp_path / "model")
 
-    def test_damage_is_told(self, companion, tiny_model, tmp_path):
+    def test_damage_is_told(self, neighbours, tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path / "model")
         (tmp_path / "model" / COMPANION_FILE).write_bytes(b"nothing")
         with pytest.raises(CheckpointError, match="cannot be read"):
-            Companion.load(tmp_path / "model")
+            Neighbours.load(tmp_path / "model")
 
     def test_parts_that_do_not_belong_together(self, tiny_model):
         import torch
 
         with pytest.raises(ConfigError, match="2 embeddings, 1 track numbers"):
-            build_companion(
+            describe_neighbours(
                 tiny_model.head,
                 torch.zeros(2, 16),
                 torch.zeros(1, dtype=torch.int64),
@@ -355,7 +356,7 @@ class TestConsole:
         assert "broken.mp3" in html
 
     def test_a_large_page_is_announced(self, capsys, tiny_model_dir, song, tmp_path, monkeypatch):
-        monkeypatch.setattr("pecmae.cli_pages.LARGE_PAGE", 1000)
+        monkeypatch.setattr("pecmae.cli.pages.LARGE_PAGE", 1000)
         options = ["--model", tiny_model_dir, "--cache", tmp_path, "--output", tmp_path / "page.html", "--sounds", 0]
         status, err = self.run(capsys, "explain", song, *options)
         assert status == 0

@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pecmae.runs import MovingAverage
-from pecmae.training import StepContext, TrainingSettings, evaluate, step_context
+from pecmae.training.loop import StepContext, evaluate, step_context
+from pecmae.training.runs import MovingAverage
+from pecmae.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(steps=6, batch_size=4, learning_rate=0.1)
 

@@ -5,9 +5,9 @@ import pytest
 import soundfile
 import torch
 
-from pecmae.data import LabelledFile
-from pecmae.sound_checks import SonificationCheck, check_codec, check_round_trip, check_sonification, stft_distance
-from pecmae.sounds import PrototypeSounds
+from pecmae.data.collection import LabelledFile
+from pecmae.evaluation.sounds import SonificationCheck, check_codec, check_round_trip, check_sonification, stft_distance
+from pecmae.explain.sounds import PrototypeSounds
 
 RATE = 24_000
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from pecmae.core.configs import read_json_config
+from pecmae.core.files import file_sha256, save_directory_atomically
+from pecmae.core.weights import load_weights
 from pecmae.errors import CheckpointError, ConfigError
-from pecmae.storage import file_sha256, load_weights, read_json_config, save_directory_atomically
 
 
 def test_a_new_directory_appears_with_all_its_files(tmp_path):

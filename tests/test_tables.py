@@ -4,8 +4,8 @@ import pytest
 
 from audio_trees import write_tone
 from pecmae import ConfigError
-from pecmae.collection_checks import check_collection
-from pecmae.load import load_collection
+from pecmae.data.checks import check_collection
+from pecmae.data.load import load_collection
 
 
 @pytest.fixture

@@ -13,25 +13,21 @@ from transformers import EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from pecmae import PrototypeHeadConfig
-from pecmae.adversarial import Critic, SpectrogramDiscriminator, balanced
-from pecmae.audio import write_audio
-from pecmae.codec_calibration import scale_initial_weights, standardise_features
-from pecmae.codec_refinement import DecoderObjective, EncodecDecoder, EncodecEncoder
-from pecmae.codec_training import (
-    SCALE_RATIO,
-    codec_config,
-    feature_scales,
-    pad_fast,
-    quantise_and_learn,
-    reset_codebooks,
-)
-from pecmae.data import GrowingArray, WaveformStore, cached_rows, segment_places
+from pecmae.audio.segments import write_audio
+from pecmae.core.arrays import AppendableArray, cached_rows
+from pecmae.data.load import load_collection
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.data.waveforms import WaveformStore, segment_places
 from pecmae.errors import CheckpointError, ConfigError
-from pecmae.fitting import EmbeddedTracks, fit_head, track_accuracy
-from pecmae.load import load_collection
-from pecmae.runs import start_from
-from pecmae.spectral import SpectralLoss
-from pecmae.training import StepContext, TrainingSettings, schedule, step_context, train
+from pecmae.prototypes.fitting import fit_head, track_accuracy
+from pecmae.training.codec import SCALE_RATIO, codec_config, feature_scales, pad_fast, quantise_and_learn, reset_codebooks
+from pecmae.training.codec_calibration import scale_initial_weights, standardise_features
+from pecmae.training.codec_decoder import DecoderObjective, EncodecDecoder, EncodecEncoder
+from pecmae.training.critic import Critic, SpectrogramDiscriminator, balanced
+from pecmae.training.loop import StepContext, step_context, train
+from pecmae.training.runs import start_from
+from pecmae.training.settings import TrainingSettings, schedule
+from pecmae.training.spectral_loss import SpectralLoss
 
 RATE = 24_000
 SETTINGS = TrainingSettings(
@@ -282,10 +278,10 @@ def test_cached_rows_are_computed_once(tmp_path: Path) -> None:
 
 
 def test_rows_without_an_index_line_are_discarded(tmp_path: Path) -> None:
-    GrowingArray(tmp_path, (), "int16").fill(iter([np.array([1, 2])]))
+    AppendableArray(tmp_path, (), "int16").fill(iter([np.array([1, 2])]))
     with (tmp_path / "data.bin").open("ab") as file:
         file.write(b"\x07\x00\x07")
-    array = GrowingArray(tmp_path, (), "int16")
+    array = AppendableArray(tmp_path, (), "int16")
     array.fill(iter([np.array([3])]))
     assert array.rows().tolist() == [1, 2, 3]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pecmae import transformer
-from pecmae.transformer import attend
+from pecmae.autoencoder import transformer
+from pecmae.autoencoder.transformer import attend
 
 
 def heads(dtype: torch.dtype, queries: int = 30) -> list[torch.Tensor]:

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 from huggingface_hub import ModelCard
 
-from pecmae.cards import facts_from_directory
-from pecmae.zoo import ZOO, embedded_directory, find_entry, known_names
+from pecmae.hub.cards import facts_from_directory
+from pecmae.hub.zoo import ZOO, embedded_directory, find_entry, known_names
 
 CARDS = Path(__file__).parents[1] / "hub_cards"
 
@@ -27,7 +27,7 @@ def render() -> ModuleType:
 
 
 def test_zoo_does_not_import_torch_or_huggingface_hub():
-    code = "import pecmae.zoo, sys; print(sorted({'torch', 'huggingface_hub', 'numpy'} & set(sys.modules)))"
+    code = "import pecmae.hub.zoo, sys; print(sorted({'torch', 'huggingface_hub', 'numpy'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

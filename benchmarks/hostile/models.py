@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from hostile.cases import Case, mutated
 from pecmae import PECMAE, Autoencoder, AutoencoderConfig, PrototypeHead, PrototypeHeadConfig
-from pecmae.companion import build_companion
+from pecmae.prototypes.neighbours import describe_neighbours
 
 LABELS = ("blues", "jazz", "rock")
 # What stands in the place of a setting, as JSON that Python reads.
@@ -135,7 +135,7 @@ def _add_companion(directory: Path, head: PrototypeHead) -> None:
     """Write beside a model how its prototypes lie among twelve training segments that are noise."""
     z, tracks = torch.randn(12, 16, generator=torch.Generator().manual_seed(0)), torch.arange(12) // 2
     names, labels = [f"{n}.wav" for n in range(6)], torch.arange(6) % 3
-    build_companion(head, z, tracks, names, labels, segment_seconds=1.0).save(directory)
+    describe_neighbours(head, z, tracks, names, labels, segment_seconds=1.0).save(directory)
 
 
 def _fit_hash(weights: Path) -> None:

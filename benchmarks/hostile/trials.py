@@ -67,9 +67,9 @@ def library() -> Callable[[Case], None]:
 
     from hostile.models import tiny_model
     from pecmae import PECMAE
-    from pecmae.audio import audio_duration, iter_segments
-    from pecmae.companion import Companion
-    from pecmae.load import load_collection
+    from pecmae.audio.segments import audio_duration, iter_segments
+    from pecmae.data.load import load_collection
+    from pecmae.prototypes.neighbours import Neighbours
 
     torch.set_num_threads(1)
     model = tiny_model()
@@ -80,7 +80,7 @@ def library() -> Callable[[Case], None]:
             load_collection(case.path)
         elif case.kind == "model":
             loaded = PECMAE.from_pretrained(case.path, device="cpu")
-            Companion.load(case.path)
+            Neighbours.load(case.path)
             check(loaded, tone, sampling_rate=24_000)
             assert np.isfinite(loaded.sonify(loaded.labels[0], prototype=0)).all(), "a sound that is no number"
         else:

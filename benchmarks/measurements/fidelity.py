@@ -13,8 +13,8 @@ from measurements.reference import STEPS, ReferenceAutoencoder
 from measurements.sonification import rows_denoised
 from measurements.timing import interleaved
 from pecmae import PECMAE, Autoencoder
-from pecmae.solver import VDiffusionSolver
-from pecmae.spectral import MAGNITUDE_FLOOR, SpectralLoss
+from pecmae.autoencoder.sampling import VDiffusionSolver
+from pecmae.training.spectral_loss import MAGNITUDE_FLOOR, SpectralLoss
 
 MEL_WINDOW = 1024
 

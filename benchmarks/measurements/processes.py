@@ -56,7 +56,7 @@ def startup_rows(folder: Path, rounds: int) -> list[Row]:
 
 def command_names() -> list[str]:
     """Of the console, in the order of its help."""
-    from pecmae.cli import app
+    from pecmae.cli.app import app
 
     return [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
 

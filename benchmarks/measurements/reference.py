@@ -19,10 +19,10 @@ from transformers import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
 
 from pecmae import AutoencoderConfig
-from pecmae.configuration import config_from_dict
-from pecmae.storage import load_weights, read_json_config
+from pecmae.core.configs import config_from_dict, read_json_config
+from pecmae.core.weights import load_weights
 
-# Of the companion site's sounds.
+# Of the neighbours site's sounds.
 STEPS = 40
 MASKED_SCORE = -1e9
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from measurements.products import codec_flop, encoder_products, summarizer_products, total_flop
 from measurements.reference import ReferenceAutoencoder
 from pecmae import PECMAE, Autoencoder, AutoencoderConfig, PrototypeHead, PrototypeHeadConfig, VDiffusionScheduler
-from pecmae.hub import resolve_model
+from pecmae.hub.resolve import resolve_model
 
 # A setting of glibc's allocator in the environment, though it is the default one, and the library sets none.
 DEFAULT_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}

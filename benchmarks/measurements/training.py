@@ -17,10 +17,11 @@ from measurements.subjects import compared
 from measurements.table import Row
 from measurements.timing import interleaved
 from pecmae import PrototypeHeadConfig
-from pecmae.embedded_tracks import EmbeddedTracks
-from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, HeadObjective
-from pecmae.prototypes import PrototypeHead, head_loss, prototype_loss
-from pecmae.training import train
+from pecmae.data.tracks import EmbeddedTracks
+from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, HeadObjective
+from pecmae.prototypes.head import PrototypeHead
+from pecmae.prototypes.losses import head_loss, prototype_loss
+from pecmae.training.loop import train
 
 # K = 10, at the full model's width.
 PUBLISHED = PrototypeHeadConfig(embedding_dim=768, num_classes=10)

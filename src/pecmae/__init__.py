@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pecmae.autoencoder import Autoencoder as Autoencoder
-    from pecmae.configuration import AutoencoderConfig as AutoencoderConfig
-    from pecmae.configuration import AutoencoderReference as AutoencoderReference
-    from pecmae.configuration import PrototypeHeadConfig as PrototypeHeadConfig
+    from pecmae.autoencoder.config import AutoencoderConfig as AutoencoderConfig
+    from pecmae.autoencoder.config import AutoencoderReference as AutoencoderReference
+    from pecmae.autoencoder.model import Autoencoder as Autoencoder
+    from pecmae.autoencoder.scheduler import VDiffusionScheduler as VDiffusionScheduler
     from pecmae.errors import AudioError as AudioError
     from pecmae.errors import AudioWarning as AudioWarning
     from pecmae.errors import CheckpointError as CheckpointError
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from pecmae.errors import PecmaeError as PecmaeError
     from pecmae.finetuning import fit as fit
     from pecmae.model import PECMAE as PECMAE
-    from pecmae.outputs import Explanation as Explanation
-    from pecmae.outputs import Prediction as Prediction
-    from pecmae.prototypes import PrototypeHead as PrototypeHead
-    from pecmae.scheduler import VDiffusionScheduler as VDiffusionScheduler
+    from pecmae.prototypes.config import PrototypeHeadConfig as PrototypeHeadConfig
+    from pecmae.prototypes.head import PrototypeHead as PrototypeHead
+    from pecmae.prototypes.outputs import Explanation as Explanation
+    from pecmae.prototypes.outputs import Prediction as Prediction
 
 # Where each public name lives. They are imported when first asked for: torch alone costs a second.
 _MODULES = {
-    "Autoencoder": "autoencoder",
-    "AutoencoderConfig": "configuration",
-    "PrototypeHeadConfig": "configuration",
+    "Autoencoder": "autoencoder.model",
+    "AutoencoderConfig": "autoencoder.config",
+    "PrototypeHeadConfig": "prototypes.config",
     "AudioError": "errors",
     "AudioWarning": "errors",
     "CheckpointError": "errors",
@@ -39,12 +39,12 @@ _MODULES = {
     "HubError": "errors",
     "PecmaeError": "errors",
     "fit": "finetuning",
-    "AutoencoderReference": "configuration",
+    "AutoencoderReference": "autoencoder.config",
     "PECMAE": "model",
-    "Explanation": "outputs",
-    "Prediction": "outputs",
-    "PrototypeHead": "prototypes",
-    "VDiffusionScheduler": "scheduler",
+    "Explanation": "prototypes.outputs",
+    "Prediction": "prototypes.outputs",
+    "PrototypeHead": "prototypes.head",
+    "VDiffusionScheduler": "autoencoder.scheduler",
 }
 
 __all__ = [*sorted(_MODULES), "__version__"]

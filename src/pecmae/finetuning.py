@@ -12,25 +12,26 @@ import torch
 from accelerate import Accelerator
 from huggingface_hub import snapshot_download
 
-from pecmae.autoencoder import Autoencoder
-from pecmae.cards import Measurement
-from pecmae.collection import Collection
-from pecmae.collection_checks import prepare_collection
-from pecmae.companion import build_companion
-from pecmae.configuration import AutoencoderReference, PrototypeHeadConfig
-from pecmae.embedded_tracks import EmbeddedTracks, embed_files
-from pecmae.embedding_cache import EmbeddingCache, autoencoder_key
+from pecmae.autoencoder.config import AutoencoderReference
+from pecmae.autoencoder.model import Autoencoder
+from pecmae.core.devices import pick_dtype
+from pecmae.core.files import cache_root, write_json
+from pecmae.data.checks import prepare_collection
+from pecmae.data.collection import Collection
+from pecmae.data.embedding_cache import EmbeddingCache, autoencoder_key
+from pecmae.data.load import load_collection
+from pecmae.data.tracks import EmbeddedTracks, embed_files
 from pecmae.errors import ConfigError
-from pecmae.evaluation import Evaluation, evaluate_embedded
-from pecmae.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
-from pecmae.last_layer import check_penalty
-from pecmae.load import load_collection
+from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
+from pecmae.hub.cards import Measurement
+from pecmae.hub.zoo import find_entry
 from pecmae.model import PECMAE
-from pecmae.precision import pick_dtype
-from pecmae.runs import write_json
-from pecmae.storage import cache_root
-from pecmae.training import TrainingResult, TrainingSettings
-from pecmae.zoo import find_entry
+from pecmae.prototypes.config import PrototypeHeadConfig
+from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
+from pecmae.prototypes.neighbours import describe_neighbours
+from pecmae.prototypes.refitting import check_penalty
+from pecmae.training.loop import TrainingResult
+from pecmae.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def fit(
     Parameters
     ----------
     data : path or Collection
-        What `pecmae.collection.load_collection` takes, or what it returns. Splits that are missing are made from the seed.
+        What `pecmae.data.collection.load_collection` takes, or what it returns. Splits that are missing are made from the seed.
     output : path, optional
         Folder of the run: checkpoints from which a killed run continues, report.json, and the model in `output/model`. Nothing
         is written without it, but for the cache.
@@ -104,7 +105,7 @@ def fit(
     adaptor, distance_reduction, kernel_scale, classification_loss, temperature
         As in `PrototypeHeadConfig`.
     project : bool
-        Set every prototype onto the training segment that it lies nearest to (`pecmae.last_layer.project_prototypes`).
+        Set every prototype onto the training segment that it lies nearest to (`project_prototypes`).
     settings : TrainingSettings
         The paper's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
     cache : path, optional
@@ -122,7 +123,7 @@ def fit(
     accelerator : Accelerator, optional
         Default: one made from the settings.
     **options
-        Further arguments of `pecmae.fitting.fit_head`, such as `class_loss_weight`, `refit_penalty` or `stop_after`.
+        Further arguments of `pecmae.prototypes.fitting.fit_head`, such as `class_loss_weight`, `refit_penalty` or `stop_after`.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def fit(
     labels = collection.labels
     if len(labels) < 2:
         raise ConfigError(f"{collection.name}: {len(labels)} class(es) found; a classifier needs at least two.")
-    autoencoder, reference = _frozen(autoencoder, revision, bundle)
+    autoencoder, reference = _load_autoencoder(autoencoder, revision, bundle)
     autoencoder = autoencoder.to(accelerator.device).eval()
     folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else cache_root() / "embeddings"
     shown = progress and accelerator.is_main_process
@@ -178,7 +179,7 @@ def fit(
     return result
 
 
-def _frozen(
+def _load_autoencoder(
     autoencoder: Autoencoder | str | os.PathLike[str] | None, revision: str | None, bundle: bool | None
 ) -> tuple[Autoencoder, AutoencoderReference | None]:
     """The autoencoder, and how the fitted model shall refer to it (None: it is stored in the model)."""
@@ -297,14 +298,14 @@ def _settings_rows(
 
 
 def _save(result: FitResult, output: Path, dtype: str | None) -> None:
-    """The model with its card and its companion, and the report."""
+    """The model with its card and its neighbours, and the report."""
     model, train = result.model, result.embedded["train"]
     model.save_pretrained(output / "model", dtype=dtype, model_card_kwargs={"name": output.resolve().name, **result.card_facts})
-    companion = build_companion(
+    neighbours = describe_neighbours(
         copy.deepcopy(model.head).cpu(),
         *(train.z, train.tracks, train.names, train.track_labels),
         segment_seconds=model.autoencoder.config.segment_seconds,
         offsets=train.offsets,
     )
-    companion.save(output / "model")
+    neighbours.save(output / "model")
     write_json(output / "report.json", result.report())

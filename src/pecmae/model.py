@@ -13,24 +13,23 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
-from pecmae.audio import AudioSource
-from pecmae.autoencoder import Autoencoder, SamplingOptions
-from pecmae.companion import carry_companion
-from pecmae.configuration import AutoencoderReference
-from pecmae.decisions import explanation_of, prediction_of
-from pecmae.embedding import TrackEmbedding, embed_track
+from pecmae.audio.segments import AudioSource
+from pecmae.autoencoder.config import AutoencoderReference
+from pecmae.autoencoder.decoding import sonified
+from pecmae.autoencoder.embedding import TrackEmbedding, embed_track
+from pecmae.autoencoder.model import Autoencoder, SamplingOptions
+from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
+from pecmae.core.devices import pick_device, pick_dtype
+from pecmae.core.files import save_directory_atomically
 from pecmae.errors import ConfigError
-from pecmae.hub import DownloadOptions, check_options, resolve_model
-from pecmae.model_directory import load_autoencoder, read_model, write_card, write_model
-from pecmae.outputs import Explanation, Prediction
-from pecmae.precision import pick_device, pick_dtype
-from pecmae.prototypes import PrototypeHead
-from pecmae.solver import VDiffusionSolver, load_solver
-from pecmae.sonification import sonified
-from pecmae.storage import save_directory_atomically
+from pecmae.hub.resolve import DownloadOptions, check_options, resolve_model
+from pecmae.model_files import load_autoencoder, read_model, write_card, write_model
+from pecmae.prototypes.head import PrototypeHead
+from pecmae.prototypes.neighbours import carry_neighbours
+from pecmae.prototypes.outputs import Explanation, Prediction, explanation_of, prediction_of
 
 if TYPE_CHECKING:
-    from pecmae.scheduler import VDiffusionScheduler
+    from pecmae.autoencoder.scheduler import VDiffusionScheduler
 
 
 class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
@@ -86,7 +85,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def scheduler(self) -> "VDiffusionScheduler":
         """The sampler that sonifies; assign another one to change it."""
         # Imported here: diffusers takes longer to import than a few sounds take to make, which its arithmetic alone can.
-        from pecmae.scheduler import VDiffusionScheduler
+        from pecmae.autoencoder.scheduler import VDiffusionScheduler
 
         scheduler = self.solver
         if not isinstance(scheduler, VDiffusionScheduler):
@@ -290,7 +289,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         """Write the model's directory, whole or not at all: configuration, weights, scheduler, card.
 
         The autoencoder is written into it unless `autoencoder_reference` says where it can be loaded from. What training left
-        beside the weights (`pecmae.companion`) goes along while the head is the same, up to rounding.
+        beside the weights (`pecmae.prototypes.neighbours`) goes along while the head is the same, up to rounding.
 
         Parameters
         ----------
@@ -298,7 +297,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         dtype : str or torch.dtype, optional
             Stored precision, such as "float16"; as it is by default.
         model_card_kwargs : mapping, optional
-            Facts for the card, see `pecmae.cards.ModelCardFacts`.
+            Facts for the card, see `pecmae.hub.cards.ModelCardFacts`.
         config : None
             Of huggingface_hub's mixin, which calls this to push; the model knows its own.
         """
@@ -307,5 +306,5 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             write_model(folder, self.labels, self.head, self.autoencoder, self.autoencoder_reference, self.scheduler, stored)
             # It describes these weights and no others.
             if self._directory:
-                carry_companion(self._directory, folder)
+                carry_neighbours(self._directory, folder)
             write_card(folder, {"name": Path(save_directory).name, **(model_card_kwargs or {})})

@@ -1,0 +1,296 @@
+"""The one door for audio: files and arrays of any rate, channels and length become mono segments at one rate.
+
+Everything streams: memory depends on the length of a segment, not on that of the track.
+"""
+
+import glob
+import os
+import warnings
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import soundfile
+import soxr
+
+from pecmae.audio.arrays import ArrayAudio, as_samples
+from pecmae.audio.files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile
+from pecmae.core.files import atomic_write, display_name
+from pecmae.errors import AudioError, AudioWarning
+
+if TYPE_CHECKING:
+    import torch
+
+# A file, or samples [shape=(samples,) or (channels, samples)].
+AudioSource: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor"
+
+AUDIO_EXTENSIONS = READABLE_EXTENSIONS + UNREADABLE_EXTENSIONS
+
+SILENCE_PEAK = 1e-4  # -80 dB of full scale: below the noise of any recording
+LOUD_PEAK = 64.0  # float audio lies within ±1; integers that nobody divided lie far outside
+
+_WRITABLE = {  # extension → libsndfile's format and subtype
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+    ".aiff": ("AIFF", "PCM_16"),
+}
+WRITABLE_EXTENSIONS = tuple(_WRITABLE)
+
+
+class Segment(NamedTuple):
+    """A piece of a track.
+
+    Attributes
+    ----------
+    samples : np.ndarray [shape=(segment_samples,)]
+        Mono, float32, zero-padded at the end.
+    length : int
+        How many of them are real, 1 … segment_samples.
+    offset : int
+        Position of the first one in the track, in samples at the target rate.
+    """
+
+    samples: np.ndarray
+    length: int
+    offset: int
+
+
+def iter_segments(
+    source: AudioSource, *, segment_samples: int, target_rate: int, sampling_rate: int | None = None, minimum_samples: int = 1
+) -> Iterator[Segment]:
+    """Cut a track into segments that do not overlap.
+
+    Parameters
+    ----------
+    source : path, np.ndarray or torch.Tensor [shape=(samples,) or (channels, samples)]
+        Float samples within ±1, or integers, which are scaled by the full scale of their type. Never changed.
+    segment_samples : int
+        Length of a segment, at `target_rate`.
+    target_rate : int
+        Rate of the segments, in Hz.
+    sampling_rate : int, optional
+        Rate of an array, in Hz. A file knows its own, and this is not looked at.
+    minimum_samples : int
+        A last segment with fewer real samples is left out, unless it is the only one.
+
+    Yields
+    ------
+    Segment
+        Mono (the mean of the channels), resampled.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    AudioError
+        When the source cannot be used: not audio, no samples, NaN or infinite samples, no sampling rate. It comes with the
+        first segment, not with the call.
+
+    Warns
+    -----
+    AudioWarning
+        At the end of a track that is silent, is cut off or damaged, or lies far outside ±1.
+    """
+    if segment_samples < 1 or target_rate < 1:
+        raise ValueError(f"segment_samples and target_rate must be positive, got {segment_samples} and {target_rate}.")
+    return _cut(_resampled(source, target_rate, sampling_rate), segment_samples, minimum_samples)
+
+
+def load_audio(source: AudioSource, *, target_rate: int, sampling_rate: int | None = None) -> np.ndarray:
+    """Return a whole track, mono, at one rate.
+
+    Parameters, errors and warnings are those of `iter_segments`.
+
+    Returns
+    -------
+    np.ndarray [shape=(samples,)]
+        float32.
+    """
+    return np.concatenate(list(_resampled(source, target_rate, sampling_rate)))
+
+
+def audio_duration(source: AudioSource, sampling_rate: int | None = None) -> float:
+    """Duration of a track in seconds, without decoding it where its header tells.
+
+    Parameters are those of `iter_segments`. For a file that is cut off it is what the header promises.
+
+    Raises
+    ------
+    FileNotFoundError, AudioError
+        As `iter_segments`.
+    """
+    with closing(_opened(source, sampling_rate)) as audio:
+        frames = audio.expected_frames
+        if frames is None:
+            frames = sum(len(block) for block in audio.blocks())
+        return float(frames) / audio.sampling_rate
+
+
+def _cut(blocks: Generator[np.ndarray], segment_samples: int, minimum_samples: int) -> Iterator[Segment]:
+    samples, length, offset = np.zeros(segment_samples, np.float32), 0, 0
+    with closing(blocks):  # closing the generator closes the file
+        for block in blocks:
+            while len(block):
+                taken = min(segment_samples - length, len(block))
+                samples[length : length + taken] = block[:taken]
+                block, length = block[taken:], length + taken
+                if length == segment_samples:
+                    yield Segment(samples, length, offset)
+                    samples, length, offset = np.zeros(segment_samples, np.float32), 0, offset + segment_samples
+        if length >= minimum_samples or (length and offset == 0):
+            yield Segment(samples, length, offset)
+
+
+def _resampled(source: AudioSource, target_rate: int, sampling_rate: int | None) -> Generator[np.ndarray]:
+    """Mono float32 blocks (n,) at `target_rate`; checks the samples and warns at the end."""
+    with closing(_opened(source, sampling_rate)) as audio:
+        rate, read, made, peak = audio.sampling_rate, 0, 0, 0.0
+        resampler = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
+        for block in audio.blocks():
+            if not np.isfinite(block).all():
+                where = (read + int(np.isfinite(block).all(axis=1).argmin())) / rate
+                raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair or remove it.")
+            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+            read, peak = read + len(mono), max(peak, float(np.abs(mono).max()))
+            mono = mono if resampler is None else resampler.resample_chunk(np.ascontiguousarray(mono))
+            if len(mono):
+                made += len(mono)
+                yield mono
+        if resampler is not None and len(mono := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+            made += len(mono)
+            yield mono
+        if not made:
+            raise AudioError(_nothing(audio, read, target_rate))
+        _warn(audio, peak)
+
+
+def _nothing(audio: AudioFile | ArrayAudio, read: int, target_rate: int) -> str:
+    if read:
+        return f"{audio.name}: {read} sample(s) at {audio.sampling_rate} Hz are less than one at {target_rate} Hz; give more."
+    reason = " (it is cut off or damaged)" if audio.damage or audio.expected_frames else ""
+    return f"{audio.name}: holds 0 audio frames{reason}; give audio with at least one sample."
+
+
+def _warn(audio: AudioFile | ArrayAudio, peak: float) -> None:
+    if audio.damage:
+        warnings.warn(f"{audio.name}: {audio.damage}; the readable part is used.", AudioWarning, stacklevel=3)
+    if peak < SILENCE_PEAK:
+        warnings.warn(f"{audio.name}: is silent (peak {peak:.1g}); its label means nothing.", AudioWarning, stacklevel=3)
+    if peak > LOUD_PEAK:
+        message = f"{audio.name}: reaches {peak:.0f}, but float samples should lie within ±1; divide them by their full scale."
+        warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _opened(source: AudioSource, sampling_rate: int | None) -> AudioFile | ArrayAudio:
+    if isinstance(source, str | os.PathLike):
+        return AudioFile(source)
+    return ArrayAudio(source, sampling_rate)
+
+
+def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """List the files that are named, lie in folders, or match patterns.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        A file is kept whatever its extension, so that what is wrong with it is reported. A folder is searched, with all folders
+        inside it, for files with one of `AUDIO_EXTENSIONS` in any case; hidden ones are skipped. Anything else is a pattern,
+        where `**` stands for any folders.
+
+    Returns
+    -------
+    list of Path
+        Sorted, each file once.
+
+    Raises
+    ------
+    FileNotFoundError
+        When an item matches nothing.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    found: dict[str, Path] = {}
+    for item in paths:
+        name = display_name(item)
+        if not name:  # to a Path that is the current folder; here it is a variable that nobody set
+            raise FileNotFoundError("'' is no path; give a file, a folder or a pattern.")
+        path = Path(item)
+        matches = _audio_in_folder(path) if path.is_dir() else [path] if path.exists() else _audio_by_pattern(str(item))
+        if not matches and path.is_dir():
+            raise FileNotFoundError(f"{name}: the folder holds no audio files (looked for {', '.join(READABLE_EXTENSIONS)}).")
+        if not matches:
+            raise FileNotFoundError(f"{name}: no such file or folder, and no audio file matches it; check the path.")
+        for match in matches:
+            found.setdefault(os.path.abspath(match), match)  # noqa: PTH100  # resolve() would follow links
+    return sorted(found.values())
+
+
+def _is_audio_name(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_EXTENSIONS and not path.name.startswith(".")
+
+
+def _audio_in_folder(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [path for name in names if _is_audio_name(path := Path(parent, name))]
+    return files
+
+
+def _audio_by_pattern(pattern: str) -> list[Path]:
+    matches: list[Path] = []
+    named = glob.escape(Path(pattern).suffix) == Path(pattern).suffix != ""  # "*.xyz" asks for them by name, "*" does not
+    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
+        if match.is_dir():
+            matches += _audio_in_folder(match)
+        elif named or _is_audio_name(match):
+            matches.append(match)
+    return matches
+
+
+def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) -> None:
+    """Write mono audio; the extension decides the format (WAV and FLAC with 16 bits).
+
+    The file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        With one of the extensions .wav, .flac, .ogg, .opus, .mp3, .aiff. An existing file is replaced.
+    samples : np.ndarray or torch.Tensor [shape=(samples,)]
+        Float, within ±1.
+    sampling_rate : int
+        In Hz.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder does not exist.
+    AudioError
+        When the extension is unknown, or the samples are not a finite vector within ±1: nothing is clipped.
+    """
+    path = Path(path)
+    name = display_name(path)
+    if path.suffix.lower() not in _WRITABLE:
+        raise AudioError(f"{name}: cannot write this extension; use one of {', '.join(_WRITABLE)}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{name}: the folder {display_name(path.parent)} does not exist; make it first.")
+    array = np.asarray(as_samples(samples), np.float32)
+    if array.ndim != 1 or not len(array):
+        raise AudioError(f"{name}: expected samples of shape (samples,), got the shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise AudioError(f"{name}: the samples are NaN or infinite in places and cannot be written; repair them.")
+    if (peak := float(np.abs(array).max())) > 1:
+        raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
+    kind, subtype = _WRITABLE[path.suffix.lower()]
+    try:
+        # Opened here, so that a folder that cannot be written to is an error of the system's, which says so.
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            soundfile.write(file, array, sampling_rate, format=kind, subtype=subtype)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error

@@ -1,0 +1,243 @@
+"""The console: each command does what the Python interface does, for people and for programs.
+
+Exit status: 0 all well, 1 something failed (it is named, the rest is done), 2 wrong usage, 130 interrupted.
+Nothing heavy is imported before a command needs it: `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pecmae.cli import console, pages, support
+from pecmae.cli.options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
+from pecmae.core.batches import is_out_of_memory
+from pecmae.errors import PecmaeError
+
+app = typer.Typer(
+    help="Classify audio by prototypes you can listen to.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Help in plain text: the frames that rich draws cost as much time again as all the rest of --help.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the console and exit; every error that a user can cause is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with console.audio_warnings_as_lines():
+            app(args=arguments, prog_name="pecmae")
+    except SystemExit as error:
+        if error.code == 130:
+            console.say("interrupted")
+        raise
+    except (PecmaeError, OSError) as error:
+        console.say(console.sentence(error), "error")
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        console.say("there is not enough memory; close other programs, or use --device cpu.", "error")
+        sys.exit(1)
+    raise AssertionError("the application always exits")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pecmae import __version__
+
+        print(f"pecmae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def classify(
+    paths: Paths,
+    model: Model = None,
+    top: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Classes to show of each file (default: 3, or all in JSON and CSV)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with one object a file.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row a file.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write here instead; .json and .csv choose the format."),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+) -> None:
+    """Label audio files.
+
+    Scores lie between 0 and 1, durations are in seconds. Files that fail are named, and the others are done.
+    """
+    layout = _layout(as_json, as_csv, output)
+    files, rows = support.find(paths)
+    labels: Sequence[str] = ()
+    interrupted = False
+    if files:
+        classifier = support.load_model(model, device, dtype)
+        labels = classifier.labels
+
+        def work(path: Path) -> dict[str, Any]:
+            prediction = classifier.predict(path, batch_size=batch_size)
+            return prediction.to_dict()
+
+        done, interrupted = support.each(files, "classifying", work)
+        rows += done
+    if rows or layout != "table":  # interrupted at once, a program still gets an empty list
+        console.deliver(console.render_results(rows, labels, layout, top), output)
+    support.finish(rows, interrupted)
+
+
+@app.command()
+def sonify(
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", "-c", metavar="NAME", help="A class; may be repeated (default: all)")
+    ] = None,
+    prototype: Annotated[
+        int | None, typer.Option(metavar="K", min=0, help="One prototype of each class, counted from 0 (default: all)")
+    ] = None,
+    model: Model = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="An audio file for one prototype, a folder for several (default: CLASS-K.wav in this folder)",
+        ),
+    ] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = "auto",
+) -> None:
+    """Make prototypes audible: one sound file for each, all equally loud.
+
+    Prints the files written; existing ones are replaced.
+    """
+    sounds = support.load_model(model, device, dtype)
+    names = list(dict.fromkeys(classes or sounds.labels))
+    try:
+        chosen = sounds.prototype_indices(names, prototype)
+    except ValueError as error:
+        support.refuse(str(error))
+    targets = support.sound_files(names, sounds.labels, prototype, len(chosen) // len(names), output)
+    support.make_folder(targets[0].parent)
+    support.check_output_file(targets[0])
+    from pecmae.audio.level import for_playing
+    from pecmae.audio.segments import write_audio
+
+    written: list[Path] = []
+    try:
+        with console.progress_bar("sonifying", len(chosen)) as advance:
+            pairs = [(index, seed) for index in chosen]
+            audio = sounds.sonify_each(pairs, num_inference_steps=steps, guidance_scale=guidance)
+            for path, samples in zip(targets, audio, strict=True):
+                write_audio(path, for_playing(samples, sounds.sampling_rate), sounds.sampling_rate)
+                written.append(path)
+                advance()
+    finally:
+        console.deliver("".join(f"{path}\n" for path in written), None)
+
+
+@app.command()
+def embed(
+    paths: Paths,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the .safetensors files; made.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="M",
+            help="Directory, Hub id, or an autoencoder's name (default: the embedded pecmae-mini)",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+) -> None:
+    """Save the embeddings of audio files.
+
+    Each file FOLDER/a/b.mp3 gives DIR/a/b.mp3.safetensors with z (segments, width), offsets (in samples), and as metadata
+    path, sampling_rate (Hz), segment_seconds and duration (s).
+    """
+    support.check_output_folder(output)
+    files, rows = support.find(paths)
+    interrupted = False
+    if files:
+        support.make_folder(output)
+        autoencoder = support.load_autoencoder(model, device, dtype)
+        targets = support.mirrored(files, paths, output)
+
+        def work(path: Path) -> dict[str, Any]:
+            return support.embed_file(autoencoder, path, targets[path], batch_size)
+
+        done, interrupted = support.each(files, "embedding", work)
+        rows += done
+        console.say(f"embedded {sum('error' not in row for row in rows)} of {len(rows)} files into {output}")
+    support.finish(rows, interrupted)
+
+
+@app.command()
+def convert(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The published weights.pt.")],
+    config: Annotated[Path, typer.Option(metavar="CONFIG_GIN", help="The config.gin beside it.")],
+    codec: Annotated[Path, typer.Option(metavar="CODEC", help="The EnCodec weights: .th, .safetensors or their folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the converted model; made.")],
+) -> None:
+    """Convert a published autoencoder into a model directory."""
+    for path in (weights, config, codec):
+        if not path.exists():
+            support.refuse(f"{path}: no such file; check the path.")
+    support.check_output_folder(output)
+    with console.spinner(f"converting {weights}"):
+        from pecmae.autoencoder.model import convert_autoencoder_files
+
+        convert_autoencoder_files(weights, config, codec).save_pretrained(output)
+    console.deliver(f"{output}\n", None)
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+    """List what can be loaded by name."""
+    rows = support.zoo_rows()
+    console.deliver(console.as_json(rows) if as_json else console.render_zoo(rows), None)
+
+
+pages.register(app)
+
+
+def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
+    if as_json and as_csv:
+        support.refuse("--json and --csv exclude each other; choose one.")
+    if output is not None:
+        support.check_output_file(output)
+        as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
+        as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
+    return "json" if as_json else "csv" if as_csv else "table"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What the commands share: finding files, loading models, working through a list, and naming what is written."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from pecmae.cli import console
+from pecmae.core.files import atomic_write
+from pecmae.errors import PecmaeError
+
+if TYPE_CHECKING:
+    from pecmae.autoencoder.model import Autoencoder
+    from pecmae.hub.zoo import ZooEntry
+    from pecmae.model import PECMAE
+
+
+def refuse(text: str) -> NoReturn:
+    """End with the status of wrong usage and one line."""
+    console.say(text, "error")
+    raise typer.Exit(2)
+
+
+def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Return the files of all paths, and a row for each path that matches nothing or cannot be looked at."""
+    from pecmae.audio.segments import find_audio_files
+
+    found: list[Path] = []
+    missing: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            found += find_audio_files([path])
+        except OSError as error:  # also a name that is too long, or a folder that may not be read
+            missing.append(_failure(path, error))
+    return (find_audio_files(found) if found else []), missing
+
+
+def _failure(path: str | Path, error: BaseException) -> dict[str, Any]:
+    text = console.sentence(error)
+    console.say(text, "error")
+    return {"path": str(path), "error": text}
+
+
+def each(files: Sequence[Path], verb: str, work: Callable[[Path], dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    """Return a row for each file, and whether the user stopped it; what is done by then is kept."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with console.progress_bar(verb, len(files)) as advance:
+            for path in files:
+                try:
+                    rows.append({"path": str(path), **work(path)})
+                except (PecmaeError, OSError) as error:
+                    rows.append(_failure(path, error))
+                advance()
+    except KeyboardInterrupt:
+        return rows, True
+    return rows, False
+
+
+def finish(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
+    """End with the status of what happened: 130 interrupted, 1 something failed; else return."""
+    failed = sum("error" in row for row in rows)
+    if interrupted:
+        raise typer.Exit(130)
+    if failed:
+        console.say(f"{failed} of {len(rows)} failed")
+        raise typer.Exit(1)
+
+
+def check_output_file(output: Path) -> None:
+    """Refuse a file that cannot be written, before work is done for it."""
+    if output.is_dir():
+        refuse(f"{output}: this is a folder; give a file for --output.")
+    if not output.parent.is_dir():
+        refuse(f"{output}: the folder {output.parent} does not exist; make it first.")
+    if output.exists() and not output.is_file():
+        return  # a device or a pipe is written to as it is
+    try:
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        refuse(f"{output}: nothing can be written into {output.parent} ({error.strerror}); choose another folder.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for what will be written, or refuse it before work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"{folder}: this folder cannot be made ({error.strerror}); choose another for --output.")
+
+
+def check_output_folder(output: Path) -> None:
+    """Refuse a file where a folder is wanted."""
+    if output.exists() and not output.is_dir():
+        refuse(f"{output}: this is a file; give a folder for --output.")
+
+
+def _check_precision(device: str | None, dtype: str) -> None:
+    from pecmae.core.devices import pick_device, pick_loading_dtype
+
+    try:
+        pick_loading_dtype(dtype, pick_device(device), width=0)
+    except ValueError as error:
+        refuse(str(error))
+
+
+def load_model(name: str | None, device: str | None, dtype: str) -> "PECMAE":
+    """Load a model to classify and sonify with: a directory, a Hub id, or the embedded one."""
+    with console.spinner(f"loading {name or 'pecmae-mini'}"):
+        _check_precision(device, dtype)
+        from pecmae.model import PECMAE
+
+        return PECMAE.from_pretrained(name, device=device, dtype=dtype)
+
+
+def load_autoencoder(name: str | None, device: str | None, dtype: str) -> "Autoencoder":
+    """Load an autoencoder by name, directory or Hub id, or the one of a model."""
+    with console.spinner(f"loading {name or 'pecmae-mini'}"):
+        _check_precision(device, dtype)
+        from pecmae.autoencoder.model import MODEL_TYPE, Autoencoder
+        from pecmae.core.configs import FORMAT_VERSION, read_json_config
+        from pecmae.hub.resolve import resolve_model
+        from pecmae.hub.zoo import find_entry
+        from pecmae.model import PECMAE
+
+        entry = find_entry(name) if name else None
+        if entry and entry.kind == "autoencoder":
+            return Autoencoder.from_pretrained(name, device=device, dtype=dtype)
+        directory = resolve_model(name)
+        if read_json_config(directory / "config.json", format_version=FORMAT_VERSION).get("model_type") == MODEL_TYPE:
+            return Autoencoder.from_pretrained(directory, device=device, dtype=dtype)
+        return PECMAE.from_pretrained(directory, device=device, dtype=dtype).autoencoder
+
+
+def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size: int | None) -> dict[str, Any]:
+    """Write a file's embeddings beside where they came from, as a safetensors file that appears whole or not at all."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    from pecmae.autoencoder.embedding import embed_track
+    from pecmae.core.files import display_name
+
+    track = embed_track(autoencoder, path, batch_size=batch_size)
+    metadata = {
+        "path": display_name(path),
+        "sampling_rate": str(track.sampling_rate),
+        "segment_seconds": str(autoencoder.config.segment_seconds),
+        "duration": str(track.duration),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target) as temporary:
+        # save_file would make a file that only its owner may read.
+        temporary.write_bytes(save({"z": track.z.numpy(), "offsets": np.asarray(track.offsets, np.int64)}, metadata))
+    return {"output": str(target)}
+
+
+def mirrored(files: Sequence[Path], paths: Sequence[str], output: Path) -> dict[Path, Path]:
+    """Return where each file's embeddings go: its place below the folder that was named, below `output`.
+
+    Where two files would meet, the folder that all files share takes the part of the folders named.
+    """
+    roots = [Path(path) for path in paths if Path(path).is_dir()]
+    relative = {file: _below(file, roots) for file in files}
+    if len(set(relative.values())) < len(files):
+        shared = Path(os.path.commonpath([_absolute(file).parent for file in files]))
+        relative = {file: _absolute(file).relative_to(shared) for file in files}
+    return {file: output / place.with_name(f"{place.name}.safetensors") for file, place in relative.items()}
+
+
+def _below(file: Path, roots: Sequence[Path]) -> Path:
+    for root in roots:
+        if _absolute(file).is_relative_to(_absolute(root)):
+            return _absolute(file).relative_to(_absolute(root))
+    return Path(file.name)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
+
+
+def sound_files(
+    names: Sequence[str], labels: Sequence[str], prototype: int | None, per_class: int, output: Path | None
+) -> list[Path]:
+    """Return the file of each prototype, class by class; what cannot be written is refused before anything is made."""
+    from pecmae.audio.segments import AUDIO_EXTENSIONS, WRITABLE_EXTENSIONS
+
+    numbers = range(per_class) if prototype is None else (prototype,)
+    stems = _file_stems(labels)
+    suffix = output.suffix.lower() if output is not None and not output.is_dir() else ""
+    if output is not None and suffix in AUDIO_EXTENSIONS:
+        if len(names) * len(numbers) > 1:
+            refuse(f"{output}: this is one file for {len(names) * len(numbers)} prototypes; give a folder, or --prototype.")
+        if suffix not in WRITABLE_EXTENSIONS:
+            refuse(f"{output}: {suffix} cannot be written; use one of {', '.join(WRITABLE_EXTENSIONS)}.")
+        return [output]
+    if output is not None and output.exists() and not output.is_dir():
+        refuse(f"{output}: this is a file; give a folder or a name that ends in .wav.")
+    folder = output or Path()
+    return [folder / f"{stems[name]}-{number}.wav" for name in names for number in numbers]
+
+
+def _file_stems(labels: Sequence[str]) -> dict[str, str]:
+    """File names of classes: what a file system may not take becomes an underscore; equal names get a number."""
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for index, label in enumerate(labels):
+        stem = re.sub(r"[^\w.+-]+", "_", label).strip("._") or f"class_{index}"
+        stems[label] = f"{stem}_{index}" if stem.lower() in taken else stem
+        taken.add(stems[label].lower())
+    return stems
+
+
+def zoo_rows() -> list[dict[str, Any]]:
+    """Return what can be loaded by name, with whether it is here already."""
+    from pecmae.hub.zoo import ZOO, embedded_directory
+
+    rows = []
+    for entry in ZOO.values():
+        if entry.source == "embedded":
+            state = "embedded" if (embedded_directory() / "config.json").is_file() else "missing"
+        elif entry.source == "published":
+            state = "cached" if _is_cached(entry) else "download"
+        else:
+            state = "not published"
+        rows.append(
+            {
+                "name": entry.name,
+                "kind": entry.kind,
+                "state": state,
+                "segment_seconds": entry.segment_seconds,
+                "labels": list(entry.labels),
+                "license": entry.license,
+                "description": entry.description,
+            }
+        )
+    return rows
+
+
+def _is_cached(entry: "ZooEntry") -> bool:
+    """Whether an autoencoder would load without a network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from pecmae.hub.resolve import CODEC_FILES
+
+    wanted = [(entry.repo_id, name) for name in (entry.weights_file, entry.config_file)]
+    wanted += [(entry.codec_repo_id, name) for name in CODEC_FILES]
+    return all(repo and name and isinstance(try_to_load_from_cache(repo, name), str) for repo, name in wanted)

@@ -1,0 +1,1 @@
+"""Files, weights, devices: what knows nothing of music."""

@@ -1,0 +1,128 @@
+"""Configurations as frozen dataclasses, read strictly: an unknown or missing key is an error that names it."""
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pecmae.core.weights import WEIGHTS_FILE
+from pecmae.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+# Of the model directories this version writes; one written by a newer version is refused.
+FORMAT_VERSION = 1
+# Marks a field that older files lack; its default is what they mean.
+ADDED_LATER = {"added_later": True}
+Config = TypeVar("Config")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Plain JSON values of a dataclass `config`."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Config:
+    """Build a `kind` from the JSON values found in `source` (named in errors).
+
+    Raises
+    ------
+    ConfigError
+        A key is missing, unknown, or of another type than the field's. Only what was `ADDED_LATER` may be missing.
+    """
+    known = {item.name: item for item in fields(cast(Any, kind))}
+    check_keys(values, set(known), source, optional={name for name, item in known.items() if "added_later" in item.metadata})
+    converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in converted.items():
+        expected: Any = getattr(known[name].type, "__origin__", known[name].type)
+        if not is_of_type(value, expected):
+            raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {expected.__name__}.")
+    return kind(**converted)
+
+
+def check_keys(values: Any, known: set[str], source: str, optional: Collection[str] = ()) -> None:
+    """Refuse what is no object with exactly the `known` keys, but for the `optional` ones."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: {values!r} should be an object with {', '.join(sorted(known))}; save the model again.")
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(f"{source}: unknown setting {unknown[0]!r}; it was written by another version of pecmae or by hand.")
+    if missing := sorted(known - set(values) - set(optional)):
+        raise ConfigError(f"{source}: the setting {missing[0]!r} is missing; restore it or save the model again.")
+
+
+def is_of_type(value: Any, expected: Any) -> bool:
+    """Whether a JSON value is of a field's type."""
+    # In Python a bool is an int, and JSON writes 4.0 as 4 as often as not.
+    if isinstance(value, bool) or expected is bool:
+        return isinstance(value, bool) and expected is bool
+    return isinstance(value, int | float) if expected is float else isinstance(value, expected)
+
+
+def check_positive(config: object, but: tuple[str, ...] = ()) -> None:
+    """Refuse numbers that are not above 0 (NaN too), alone or in tuples."""
+    for name, value in vars(config).items():
+        if name in but or isinstance(value, str | bool):
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or not all(isinstance(number, Real) and float(number) > 0 for number in numbers):
+            raise ConfigError(f"{name}={value!r} must be above 0.")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a `value` that is none of the `choices`."""
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}.")
+
+
+def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> dict[str, Any]:
+    """Read a configuration file written by this version of pecmae or an older one.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A JSON file that holds one object with a `format_version`.
+    format_version : int
+        The newest version this package can read.
+
+    Returns
+    -------
+    dict
+        All that the file holds, `format_version` included.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not such a file, comes from a newer version, or has hashes without that of the weights.
+    """
+    path = Path(path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; save or download the model again.") from None
+    except ValueError as error:  # also a UnicodeDecodeError
+        raise ConfigError(f"{path}: not valid JSON ({error}); save or download the model again.") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: it holds no JSON object; give a directory that pecmae saved.")
+    found = config.get("format_version")
+    # bool is an int in Python, but not a version.
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ConfigError(f"{path}: it has no format_version, so pecmae did not write it; give a directory that pecmae saved.")
+    if found > format_version:
+        raise ConfigError(
+            f"{path}: format version {found} is newer than {format_version}, the newest this pecmae reads; "
+            "upgrade it with 'pip install --upgrade pecmae'."
+        )
+    hashes = config.get("sha256", {WEIGHTS_FILE: ""})
+    if not isinstance(hashes, dict) or not isinstance(hashes.get(WEIGHTS_FILE), str):
+        raise ConfigError(f"{path}: 'sha256' should hold the hash of {WEIGHTS_FILE}; restore it or save the model again.")
+    return config
+
+
+def model_sha256(directory: Path) -> str:
+    """Hash of the head's weights, as the configuration in a model's directory has it."""
+    config = read_json_config(directory / "config.json", format_version=FORMAT_VERSION)
+    return str(config.get("sha256", {}).get("model.safetensors", ""))

@@ -1,0 +1,1 @@
+"""Reasons as pages and sound."""

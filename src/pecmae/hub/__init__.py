@@ -1,0 +1,1 @@
+"""A name to a folder, a folder to a card."""

@@ -1,0 +1,153 @@
+"""The directory of a model: configuration, weights of the head, scheduler, card, and the autoencoder or where it is."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+import torch
+
+from pecmae.autoencoder.config import AutoencoderReference
+from pecmae.autoencoder.model import Autoencoder
+from pecmae.core.configs import (
+    FORMAT_VERSION,
+    check_keys,
+    config_from_dict,
+    config_to_dict,
+    is_of_type,
+    read_json_config,
+)
+from pecmae.core.weights import load_into, save_weights
+from pecmae.errors import ConfigError
+from pecmae.hub.resolve import DownloadOptions
+from pecmae.prototypes.config import PrototypeHeadConfig
+from pecmae.prototypes.head import PrototypeHead
+
+if TYPE_CHECKING:
+    from pecmae.autoencoder.scheduler import VDiffusionScheduler
+
+MODEL_TYPE = "pecmae"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a model directory's config.json holds beside the hashes of its weights."""
+
+    labels: tuple[str, ...]
+    head: PrototypeHeadConfig
+    # Scalars of the training set, see `PrototypeHead`.
+    mean: float
+    std: float
+    # None: the autoencoder is inside the directory.
+    autoencoder: AutoencoderReference | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "labels": list(self.labels),
+            "head": config_to_dict(self.head),
+            "normalisation": {"mean": self.mean, "std": self.std},
+            "autoencoder": asdict(self.autoencoder) if self.autoencoder else None,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> Self:
+        """Read the JSON values found in `source` (named in errors).
+
+        Raises
+        ------
+        ConfigError
+            A key is missing, unknown, or of another type.
+        """
+        check_keys(values, {"labels", "head", "normalisation", "autoencoder"}, source)
+        labels, normalisation, reference = values["labels"], values["normalisation"], values["autoencoder"]
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ConfigError(f"{source}: labels should be a list of names; restore it or save the model again.")
+        check_keys(normalisation, {"mean", "std"}, f"{source}: normalisation")
+        if not all(is_of_type(value, float) for value in normalisation.values()) or not normalisation["std"] > 0:
+            raise ConfigError(f"{source}: normalisation should hold a number mean and a positive std; save the model again.")
+        head = config_from_dict(PrototypeHeadConfig, values["head"], f"{source}: head")
+        if len(labels) != head.num_classes or len(set(labels)) != len(labels):
+            raise ConfigError(
+                f"{source}: {len(labels)} labels ({len(set(labels))} different) for {head.num_classes} classes; "
+                "restore them or save the model again."
+            )
+        if reference is not None:
+            check_keys(reference, {"repo_id", "revision"}, f"{source}: autoencoder")
+            if not isinstance(reference["repo_id"], str) or not isinstance(reference["revision"], str | None):
+                raise ConfigError(f"{source}: autoencoder should hold repo_id and revision as text; save the model again.")
+        return cls(
+            labels=tuple(labels),
+            head=head,
+            mean=float(normalisation["mean"]),
+            std=float(normalisation["std"]),
+            autoencoder=AutoencoderReference(**reference) if reference else None,
+        )
+
+
+def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
+    """Read the configuration and the head.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        A file is missing, damaged, of another kind or from a newer version.
+    """
+    path = directory / "config.json"
+    values = read_json_config(path, format_version=FORMAT_VERSION)
+    if values.pop("model_type", None) != MODEL_TYPE:
+        raise ConfigError(f"{path}: this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained.")
+    del values["format_version"]
+    if "sha256" not in values:
+        raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
+    hashes = values.pop("sha256")
+    config = ModelConfig.from_dict(values, str(path))
+    head = PrototypeHead(config.head, mean=config.mean, std=config.std)
+    load_into(head, directory / "model.safetensors", hashes.get("model.safetensors"))
+    return config, head
+
+
+def load_autoencoder(
+    directory: Path,
+    reference: AutoencoderReference | None,
+    *,
+    device: torch.device,
+    dtype: str | torch.dtype,
+    **options: Unpack[DownloadOptions],
+) -> Autoencoder:
+    """The autoencoder that a model refers to, or the one in its directory; options as for `Autoencoder.from_pretrained`."""
+    if reference is None:
+        return Autoencoder.from_directory(directory / "autoencoder", device=device, dtype=dtype)
+    # The revision asked for is of the model's repository; the reference has its own.
+    options["revision"] = reference.revision
+    return Autoencoder.from_pretrained(reference.repo_id, device=device, dtype=dtype, **options)
+
+
+def write_model(
+    folder: Path,
+    labels: tuple[str, ...],
+    head: PrototypeHead,
+    autoencoder: Autoencoder,
+    reference: AutoencoderReference | None,
+    scheduler: "VDiffusionScheduler",
+    dtype: torch.dtype | None,
+) -> None:
+    """Fill an empty folder; the autoencoder is written unless there is a reference to it, weights as `dtype` if given."""
+    digest = save_weights(head, folder / "model.safetensors", dtype)
+    config = ModelConfig(labels=labels, head=head.config, mean=float(head.mean), std=float(head.std), autoencoder=reference)
+    values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config.to_dict()}
+    values["sha256"] = {"model.safetensors": digest}
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    scheduler.save_pretrained(folder / "scheduler")
+    if reference is None:
+        (folder / "autoencoder").mkdir()
+        autoencoder.write(folder / "autoencoder", dtype)
+
+
+def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the card of the model in `folder`; facts as in `pecmae.hub.cards.ModelCardFacts`."""
+    # Imported here: only saving writes a card.
+    from pecmae.hub.cards import facts_from_directory, render_card
+
+    (folder / "README.md").write_text(render_card("model", facts_from_directory(folder, **facts)), encoding="utf-8")

@@ -1,0 +1,20 @@
+"""The head: how it is fitted and what it answers."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pecmae.prototypes.config import PrototypeHeadConfig as PrototypeHeadConfig
+    from pecmae.prototypes.head import PrototypeHead as PrototypeHead
+
+# Imported when first asked for, so that the room costs nothing to enter.
+_MODULES = {"PrototypeHead": "head", "PrototypeHeadConfig": "config"}
+
+__all__ = ["PrototypeHead", "PrototypeHeadConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

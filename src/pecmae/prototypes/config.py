@@ -1,0 +1,39 @@
+"""Sizes and choices of a prototype head."""
+
+from dataclasses import dataclass, field
+
+from pecmae.core.configs import ADDED_LATER, check_choice, check_positive
+
+DISTANCE_REDUCTIONS = ("mean", "sum")
+CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeHeadConfig:
+    """Sizes and choices of a prototype head; the defaults are the published code's."""
+
+    embedding_dim: int
+    num_classes: int
+    prototypes_per_class: int = 10
+    # Whether prototypes pass through the adaptor (PECMAE) or are used as they are (PECMAE-NA).
+    adaptor: bool = True
+    # Hidden width of the adaptor's feed-forward.
+    adaptor_dim: int = 2048
+    # How the squared differences over D become a distance: "mean" (published code) or "sum" (paper).
+    distance_reduction: str = "mean"
+    # s of the similarity S = exp(-s · distance). The published code and the paper have s = 1 and differ by their reduction; the
+    # larger s, the nearer a segment must lie to a prototype to speak for it.
+    kernel_scale: float = field(default=1.0, metadata=ADDED_LATER)
+    # Which loss the logits were trained with, and what they are divided by in it: both decide how logits become scores.
+    classification_loss: str = "cross_entropy"
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_positive(self)
+        check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
+        check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
+
+    @property
+    def num_prototypes(self) -> int:
+        """M, the prototypes of all classes."""
+        return self.num_classes * self.prototypes_per_class

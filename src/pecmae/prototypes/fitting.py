@@ -1,0 +1,236 @@
+"""Fitting a prototype head on the embeddings of a frozen autoencoder.
+
+Shapes: N segments, D width, C classes.
+"""
+
+import copy
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pecmae.data.tracks import EmbeddedTracks as EmbeddedTracks
+from pecmae.prototypes.config import PrototypeHeadConfig
+from pecmae.prototypes.head import PrototypeHead
+from pecmae.prototypes.losses import (
+    classification_loss,
+    head_loss,
+    mean_of_processes,
+    shared_prototype_loss,
+)
+from pecmae.prototypes.refitting import check_penalty, project_prototypes, refit_linear
+from pecmae.training.loop import StepContext, TrainingResult, train
+from pecmae.training.settings import TrainingSettings
+
+CLASS_LOSS_WEIGHT = 0.25  # λ
+
+# The published code's settings; the paper's weight decay is 1e-5.
+HEAD_SETTINGS = TrainingSettings(
+    steps=150_000,
+    batch_size=256,
+    learning_rate=1e-3,
+    schedule="one_cycle",
+    optimizer="adam",
+    weight_decay=1e-4,
+    checkpoint_every=5000,
+    log_every=100,
+)
+
+
+class HeadObjective(nn.Module):
+    """The head's loss on embeddings that stay in memory, and the head of the lowest validation loss so far.
+
+    Parameters
+    ----------
+    head : PrototypeHead
+    data : EmbeddedTracks
+        Training segments.
+    validation : EmbeddedTracks, optional
+        Without it the last head counts as the best.
+    class_loss_weight : float
+        λ, the classification loss's share.
+    """
+
+    best_loss: Tensor
+    train_z: Tensor
+    train_labels: Tensor
+    validation_z: Tensor | None
+    validation_labels: Tensor | None
+
+    def __init__(
+        self,
+        head: PrototypeHead,
+        data: EmbeddedTracks,
+        validation: EmbeddedTracks | None = None,
+        class_loss_weight: float = CLASS_LOSS_WEIGHT,
+    ) -> None:
+        super().__init__()
+        self.head, self.class_loss_weight = head, class_loss_weight
+        # Part of the state, so that a continued run remembers it.
+        self.best = copy.deepcopy(head).requires_grad_(False)
+        self.register_buffer("best_loss", torch.tensor(torch.inf))
+        for name, tracks in (("train", data), ("validation", validation)):
+            self.register_buffer(f"{name}_z", None if tracks is None else head.normalise(tracks.z), persistent=False)
+            self.register_buffer(f"{name}_labels", None if tracks is None else tracks.labels, persistent=False)
+
+    def forward(self, rows: Tensor, context: StepContext) -> dict[str, Tensor]:
+        """Losses and accuracy of the training segments `rows`, this process's part of the batch [shape=(B / processes,)]."""
+        # Dropout is on the prototypes, which all processes share: it has to be alike everywhere.
+        torch.manual_seed(int(context.draws.integers(1 << 62)))
+        labels = self.train_labels[rows]
+        distances = self.head.distances_normalised(self.train_z[rows])
+        logits = self.head.linear(self.head.kernel(distances))
+        class_loss = classification_loss(logits, labels, self.head.config)
+        own_loss = shared_prototype_loss(distances, labels, self.head.prototype_labels)
+        class_loss, accuracy = mean_of_processes(class_loss, (logits.detach().argmax(1) == labels).float().mean())
+        loss = self.class_loss_weight * class_loss + (1 - self.class_loss_weight) * own_loss
+        return {"loss": loss, "classification": class_loss, "prototype": own_loss, "accuracy": accuracy}
+
+    @torch.no_grad()
+    def keep_best(self) -> None:
+        """Copy the head when its validation loss is the lowest so far."""
+        if self.validation_z is None or self.validation_labels is None:
+            loss = torch.zeros_like(self.best_loss)
+        else:
+            training = self.head.training
+            self.head.eval()
+            loss = head_loss(self.head, self.validation_z, self.validation_labels, self.class_loss_weight)[0]
+            self.head.train(training)
+        if self.validation_z is None or loss < self.best_loss:
+            self.best_loss.copy_(loss)
+            self.best.load_state_dict(self.head.state_dict())
+
+
+def fit_head(
+    data: EmbeddedTracks,
+    config: PrototypeHeadConfig,
+    settings: TrainingSettings = HEAD_SETTINGS,
+    *,
+    validation: EmbeddedTracks | None = None,
+    evaluate_every: int = 500,
+    class_loss_weight: float = CLASS_LOSS_WEIGHT,
+    project: bool = False,
+    refit_penalty: float | None = None,
+    output: str | os.PathLike[str] | None = None,
+    description: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[PrototypeHead, TrainingResult]:
+    """Fit a prototype head: k-means centres first, then the published training.
+
+    Parameters
+    ----------
+    data : EmbeddedTracks
+        Training segments; every class needs at least K of them.
+    config : PrototypeHeadConfig
+        Sizes and choices.
+    settings : TrainingSettings
+        The published code's by default.
+    validation : EmbeddedTracks, optional
+        The head of the lowest loss on them is returned.
+    evaluate_every : int
+        Steps between two looks at the validation loss.
+    class_loss_weight : float
+        λ, the classification loss's share.
+    project : bool
+        Set every prototype onto a training segment in the end (`project_prototypes`). Not in the paper.
+    refit_penalty : float, optional
+        Fit the linear layer alone in the end, with this penalty (`pecmae.prototypes.refitting.refit_linear`). Not in the paper.
+        A finished run can be asked again with another one.
+    output : path, optional
+        Folder of the run, where a killed one continues; nothing is written without it.
+    description : mapping, optional
+        Facts that a continued run must share, see `pecmae.training.loop.train`.
+    **options
+        Further arguments of `pecmae.training.loop.train`.
+
+    Returns
+    -------
+    PrototypeHead
+        In evaluation mode, on the CPU.
+    TrainingResult
+    """
+    if refit_penalty is not None:
+        check_penalty(refit_penalty)
+    mean, std = normalisation_scalars(data.z)
+    torch.manual_seed(settings.seed)
+    head = PrototypeHead(config, mean=mean, std=std)
+    with torch.no_grad():
+        centres = kmeans_prototypes(
+            head.normalise(data.z), data.labels, config.num_classes, config.prototypes_per_class, settings.seed
+        )
+        head.prototypes.copy_(centres)
+    objective = HeadObjective(head, data, validation, class_loss_weight)
+
+    def make_batch(context: StepContext) -> Tensor:
+        rows = context.draws.integers(len(data.z), size=settings.batch_size)[context.rows]
+        return torch.from_numpy(rows).to(context.device)
+
+    def after_step(step: int) -> None:
+        if step % evaluate_every == 0 or step == settings.steps:
+            objective.keep_best()
+
+    facts = {**(description or {}), "class_loss_weight": class_loss_weight}
+    result = train(objective, make_batch, settings, output, description=facts, after_step=after_step, **options)
+    best = objective.best.cpu().eval()
+    if project:
+        best = project_prototypes(best, data)
+    if refit_penalty is not None:
+        refit_linear(best, data, refit_penalty)
+    return best, result
+
+
+@torch.no_grad()
+def track_accuracy(head: PrototypeHead, data: EmbeddedTracks) -> float:
+    """Class-normalised accuracy (mean recall) on tracks, whose logits are averages over their segments."""
+    right = data.average(head(data.z)).argmax(1) == data.track_labels
+    recalls = [right[data.track_labels == label].float().mean() for label in data.track_labels.unique()]
+    return float(torch.stack(recalls).mean())
+
+
+def normalisation_scalars(embeddings: Tensor) -> tuple[float, float]:
+    """Mean over samples of the per-sample mean and standard deviation of `embeddings` [shape=(N, D)]."""
+    values = embeddings.double()
+    return float(values.mean(1).mean()), float(values.std(1).mean())
+
+
+def kmeans_prototypes(embeddings: Tensor, labels: Tensor, num_classes: int, prototypes_per_class: int, seed: int = 0) -> Tensor:
+    """Initial prototypes: the K k-means centres of each class, class-major.
+
+    The published code interleaves the centres of the classes, although its linear layer and loss take them class by class;
+    this is the order that the method means.
+
+    Parameters
+    ----------
+    embeddings : Tensor [shape=(N, D)]
+        Normalised z of the training set.
+    labels : Tensor [shape=(N,), int64]
+    num_classes, prototypes_per_class : int
+        C and K; every class needs at least K samples.
+    seed : int
+        Of k-means.
+
+    Returns
+    -------
+    Tensor [shape=(M, D)]
+
+    Raises
+    ------
+    ValueError
+        A class has fewer than K samples.
+    """
+    # Imported here: scikit-learn costs a second that only fitting needs.
+    from sklearn.cluster import KMeans
+
+    centres = []
+    for label in range(num_classes):
+        samples = embeddings[labels == label].cpu().numpy().astype(np.float32)
+        if len(samples) < prototypes_per_class:
+            raise ValueError(
+                f"Class {label} has {len(samples)} training segments, fewer than prototypes_per_class={prototypes_per_class}; "
+                "add audio or ask for fewer prototypes."
+            )
+        centres.append(KMeans(prototypes_per_class, n_init=3, random_state=seed).fit(samples).cluster_centers_)
+    return torch.from_numpy(np.concatenate(centres)).to(embeddings.dtype)

@@ -1,0 +1,288 @@
+"""What a model answers with: frozen records of NumPy arrays, and how they follow from z."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from pecmae.core.devices import answering
+from pecmae.prototypes.head import PrototypeHead
+from pecmae.prototypes.measures import Reasons, reasons_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What a track was classified as, and the evidence segment by segment."""
+
+    label: str
+    # Of the label, in [0, 1].
+    score: float
+    # Of every class, the best first.
+    scores: dict[str, float]
+    # Averaged over segments [shape=(C,)], and of each [shape=(S, C)], in the order of the model's labels.
+    logits: np.ndarray
+    segment_logits: np.ndarray
+    # Of each segment to each prototype, in (0, 1] [shape=(S, M)].
+    segment_similarities: np.ndarray
+    # Of the track, in seconds; NaN where only its z is known.
+    duration: float
+
+    @property
+    def num_segments(self) -> int:
+        """S."""
+        return len(self.segment_logits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: label, score, scores, duration (s; None where it is not known), num_segments."""
+        return {
+            "label": self.label,
+            "score": self.score,
+            "scores": self.scores,
+            "duration": self.duration if math.isfinite(self.duration) else None,
+            "num_segments": self.num_segments,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contrast:
+    """What speaks for one class against another: prototypes and bias sum to the difference of the logits."""
+
+    label: str
+    against: str
+    # What each prototype gave to the one class more than to the other [shape=(M,)].
+    prototypes: np.ndarray
+    # Of the bias.
+    bias: float
+    # By how much each segment's logit of the one class exceeds that of the other [shape=(S,)]; their mean is `total`.
+    segments: np.ndarray
+    # Difference of the track's logits.
+    total: float
+    # Class of each prototype, and its number within the class [length M].
+    names: tuple[tuple[str, int], ...]
+
+    def top(self, count: int = 5) -> list[tuple[str, int, float]]:
+        """The prototypes that speak most for `label`: class, number within the class, difference; the largest first."""
+        order = np.argsort(-self.prototypes, kind="stable")[:count]
+        return [(*self.names[m], float(self.prototypes[m])) for m in order]
+
+    def top_segments(self, count: int = 5) -> list[tuple[int, float]]:
+        """The segments that speak most for `label`: number and difference, the largest first."""
+        order = np.argsort(-self.segments, kind="stable")[:count]
+        return [(int(s), float(self.segments[s])) for s in order]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "label": self.label,
+            "against": self.against,
+            "prototypes": self.prototypes.tolist(),
+            "bias": self.bias,
+            "segments": self.segments.tolist(),
+            "total": self.total,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """How much each prototype gave to each class's logit: contributions and bias sum to the logits.
+
+    Raises
+    ------
+    ValueError
+        They do not, within 1e-5 of the largest logit (or of 1): the parts belong to different models.
+    """
+
+    labels: tuple[str, ...]
+    # Class of each prototype, as an index into labels [shape=(M,)].
+    prototype_labels: np.ndarray
+    # Of each segment to each prototype [shape=(S, M)].
+    segment_similarities: np.ndarray
+    # Of the linear layer [shape=(C, M) and (C,)].
+    weight: np.ndarray
+    bias: np.ndarray
+    # Of the track [shape=(C,)].
+    logits: np.ndarray
+
+    def __post_init__(self) -> None:
+        error = np.abs(self.contributions.sum(1) + self.bias - self.logits).max()
+        if not error <= 1e-5 * max(1.0, np.abs(self.logits).max()):
+            raise ValueError(f"Contributions and bias miss the logits by {error:.2g}; they belong to different models.")
+
+    @property
+    def label(self) -> str:
+        """The class of the largest logit."""
+        return self.labels[int(self.logits.argmax())]
+
+    @property
+    def runner_up(self) -> str | None:
+        """The class of the second largest logit; None where there is only one class."""
+        order = np.argsort(-self.logits, kind="stable")
+        return self.labels[int(order[1])] if len(order) > 1 else None
+
+    @property
+    def winners(self) -> np.ndarray:
+        """The prototype that each segment is most similar to [shape=(S,)]."""
+        return self.segment_similarities.argmax(1)
+
+    @property
+    def names(self) -> tuple[tuple[str, int], ...]:
+        """Class of each prototype, and its number within the class [length M]."""
+        per_class = len(self.prototype_labels) // len(self.labels)
+        return tuple((self.labels[label], m % per_class) for m, label in enumerate(self.prototype_labels))
+
+    @cached_property
+    def contributions(self) -> np.ndarray:
+        """Of each prototype to each class's logit, averaged over segments [shape=(C, M)]."""
+        return self.weight * self.segment_similarities.mean(0, dtype=np.float64)  # a day is too many to sum in float32
+
+    @cached_property
+    def segment_contributions(self) -> np.ndarray:
+        """Of each prototype to each class's logit, segment by segment [shape=(S, C, M)]."""
+        return self.segment_similarities[:, None, :] * self.weight
+
+    def top(self, label: str | None = None, count: int = 5) -> list[tuple[str, int, float]]:
+        """The prototypes that gave most to a class (the predicted one by default).
+
+        Returns
+        -------
+        list of (str, int, float)
+            The prototype's class, its number within the class, and its contribution, the largest first.
+        """
+        row = self.contributions[self._index(self.label if label is None else label)]
+        order = np.argsort(-row, kind="stable")[:count]
+        return [(*self.names[m], float(row[m])) for m in order]
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """How plain the reasons for the track's label are [shape=(1,) each]."""
+        return reasons_of(self.segment_similarities.mean(0, keepdims=True), self.weight, self.bias, self.prototype_labels)
+
+    def contrast(self, label: str, against: str) -> Contrast:
+        """Tell which prototypes and which moments speak for one class against another.
+
+        Raises
+        ------
+        ValueError
+            The model knows no such class.
+        """
+        one, other = self._index(label), self._index(against)
+        difference = self.weight[one] - self.weight[other]  # (M,)
+        bias = float(self.bias[one] - self.bias[other])
+        return Contrast(
+            label=label,
+            against=against,
+            prototypes=self.contributions[one] - self.contributions[other],
+            bias=bias,
+            segments=self.segment_similarities @ difference + bias,
+            total=float(self.logits[one] - self.logits[other]),
+            names=self.names,
+        )
+
+    def plot(self, label: str | None = None, *, count: int = 8) -> "Figure":
+        """Draw segment by segment what is heard, and what makes up a class's logit (the predicted one's by default).
+
+        Parameters
+        ----------
+        label : str, optional
+        count : int
+            Prototypes to show; the others are summed.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            To show or to save; nothing is shown here.
+
+        Raises
+        ------
+        PecmaeError
+            matplotlib is not installed.
+        """
+        from pecmae.prototypes.plots import plot_explanation
+
+        label = self.label if label is None else label
+        winners = self.winners
+        heights = self.segment_similarities[np.arange(len(winners)), winners]
+        title = f"What makes up the logit of {label}: {self.logits[self._index(label)]:.3f}"
+        return plot_explanation(self.labels, self.prototype_labels[winners], heights, self._parts(label, count), title)
+
+    def _parts(self, label: str, count: int) -> list[tuple[str, float, int | None]]:
+        """What sums to a logit: the `count` largest contributions, the others together, and the bias."""
+        index = self._index(label)
+        row = self.contributions[index]
+        shown = np.argsort(-np.abs(row), kind="stable")[:count]
+        parts: list[tuple[str, float, int | None]] = []
+        for m in shown:
+            name, number = self.names[m]
+            parts.append((f"{name} {number}", float(row[m]), int(self.prototype_labels[m])))
+        if others := len(row) - len(shown):
+            parts.append((f"{others} others", float(row.sum() - row[shown].sum()), None))
+        return [*parts, ("bias", float(self.bias[index]), None)]
+
+    def _index(self, label: str) -> int:
+        if label not in self.labels:
+            raise ValueError(f"{label!r} is not a class of this model; choose from {', '.join(self.labels)}.")
+        return self.labels.index(label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "label": self.label,
+            "runner_up": self.runner_up,
+            "labels": list(self.labels),
+            "logits": self.logits.tolist(),
+            "bias": self.bias.tolist(),
+            "weight": self.weight.tolist(),
+            "prototype_labels": [self.labels[index] for index in self.prototype_labels],
+            "contributions": self.contributions.tolist(),
+            "reasons": self.reasons.to_dict(),
+            "segment_similarities": self.segment_similarities.tolist(),
+        }
+
+
+def prediction_of(head: PrototypeHead, labels: tuple[str, ...], z: Tensor, duration: float) -> Prediction:
+    """Label and scores of a track of `duration` seconds from the z of its segments [shape=(S, D)].
+
+    Raises
+    ------
+    ValueError
+        z has another shape, or is not finite.
+    """
+    if z.ndim != 2 or not len(z) or z.shape[1] != head.config.embedding_dim:
+        raise ValueError(f"z has the shape {tuple(z.shape)}; give one row of {head.config.embedding_dim} values a segment.")
+    if not bool(z.isfinite().all()):
+        raise ValueError("z holds NaN or infinite values; embed the audio again.")
+    head = head.in_float32()
+    with answering(head.prototypes.device):
+        similarities = head.similarities(z.to(head.prototypes.device))  # (S, M)
+        segment_logits = head.linear(similarities)  # (S, C)
+        logits = segment_logits.double().mean(0).float()  # (C,), the mean of a day of segments in double precision
+        scores = head.scores(logits).cpu().numpy()
+    order = np.argsort(-scores, kind="stable")
+    return Prediction(
+        label=labels[order[0]],
+        score=float(scores[order[0]]),
+        scores={labels[index]: float(scores[index]) for index in order},
+        logits=logits.cpu().numpy(),
+        segment_logits=segment_logits.cpu().numpy(),
+        segment_similarities=similarities.cpu().numpy(),
+        duration=duration,
+    )
+
+
+def explanation_of(head: PrototypeHead, labels: tuple[str, ...], prediction: Prediction) -> Explanation:
+    """The parts that a prediction's logits are the sum of."""
+    head = head.in_float32()
+    return Explanation(
+        labels=labels,
+        prototype_labels=head.prototype_labels.cpu().numpy(),
+        segment_similarities=prediction.segment_similarities,
+        weight=head.linear.weight.detach().cpu().numpy(),
+        bias=head.linear.bias.detach().cpu().numpy(),
+        logits=prediction.logits,
+    )

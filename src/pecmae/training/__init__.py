@@ -1,0 +1,1 @@
+"""One loop, and the stages before the head."""
