@@ -19,7 +19,8 @@ import train_codec
 import train_decoder
 from pecmae import PECMAE, Autoencoder
 from pecmae.audio.segments import write_audio
-from pecmae.data.waveforms import WaveformStore, find_labelled_files
+from pecmae.data.load import load_collection
+from pecmae.data.waveforms import WaveformStore
 from pecmae.errors import ConfigError
 from pecmae.training.codec import feature_scales
 from pecmae.training.codec_calibration import feature_statistics, reconstruction_report
@@ -142,7 +143,7 @@ def test_a_decoder_of_another_codec_is_refused(runs: dict[str, tuple[Path, Path]
 def test_the_codec_s_features_and_level_are_made_right_in_the_end(runs: dict[str, tuple[Path, Path]], music: Path) -> None:
     run = runs["codec"][0]
     codec = EncodecModel.from_pretrained(run / "codec").eval()
-    store = WaveformStore(find_labelled_files(music)["train"], run / "cache", RATE)
+    store = WaveformStore(load_collection(music).splits["train"], run / "cache", RATE)
     mean, std = feature_statistics(codec, store)
     torch.testing.assert_close(mean, torch.zeros(8), atol=1e-4, rtol=0)
     torch.testing.assert_close(std, feature_scales(8), atol=1e-4, rtol=1e-3)

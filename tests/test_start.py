@@ -13,7 +13,7 @@ import soundfile
 from pecmae import __version__
 
 UNUSED = (
-    *("transformers", "diffusers", "accelerate", "sklearn", "scipy", "pandas", "matplotlib", "PIL", "jinja2", "gradio", "ray"),
+    *("transformers", "diffusers", "accelerate", "sklearn", "pandas", "matplotlib", "PIL", "jinja2", "gradio", "ray"),
     *("sympy", "torch._dynamo", "torch.distributed.tensor"),
 )
 # In a process of its own: its peak memory after each file in MB, and what classifying and sonifying imported.
