@@ -234,7 +234,12 @@ def test_model_that_cannot_be_found_is_one_line(pecmae: Pecmae, song: Path, mode
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_interrupting_keeps_what_is_done_and_says_so(tmp_path: Path, tiny_model_dir: Path, tone: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_stopping_keeps_what_is_done_and_says_so(
+    tmp_path: Path, tiny_model_dir: Path, tone: np.ndarray, number: signal.Signals, status: int, word: str
+) -> None:
     soundfile.write(tmp_path / "0.wav", tone, RATE)
     soundfile.write(tmp_path / "1.wav", np.zeros(RATE), RATE)  # its warning tells that the first file is done
     soundfile.write(tmp_path / "2.wav", np.tile(tone, 1_500), RATE)
@@ -247,11 +252,11 @@ def test_interrupting_keeps_what_is_done_and_says_so(tmp_path: Path, tiny_model_
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert "1.wav: is silent" in first
-    assert process.returncode == 130
-    assert err == "interrupted\n"
+    assert process.returncode == status
+    assert err == f"{word}\n"
     assert [Path(row["path"]).name for row in json.loads(out)] in (["0.wav"], ["0.wav", "1.wav"])
 
 

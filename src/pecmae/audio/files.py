@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import soundfile
 
-from pecmae.core.files import display_name
+from pecmae.core.files import display_name, user_path
 from pecmae.errors import AudioError
 
 READABLE_EXTENSIONS = (
@@ -230,7 +230,7 @@ def _system_path(path: Path) -> str | bytes:
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:
-    name, checked = display_name(path), Path(path)
+    name, checked = display_name(path), user_path(path)
     try:
         if checked.is_dir():
             raise AudioError(f"{name}: is a folder; give an audio file.")

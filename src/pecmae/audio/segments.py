@@ -4,6 +4,7 @@ Everything streams: memory depends on the length of a segment, not on that of th
 """
 
 import glob
+import io
 import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator
@@ -17,7 +18,7 @@ import soxr
 
 from pecmae.audio.arrays import ArrayAudio, as_samples
 from pecmae.audio.files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile
-from pecmae.core.files import atomic_write, display_name
+from pecmae.core.files import atomic_write, display_name, user_path
 from pecmae.errors import AudioError, AudioWarning
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
     AudioError
         When the extension is unknown, or the samples are not a finite vector within ±1: nothing is clipped.
     """
-    path = Path(path)
+    path = user_path(path)
     name = display_name(path)
     if path.suffix.lower() not in _WRITABLE:
         raise AudioError(f"{name}: cannot write this extension; use one of {', '.join(_WRITABLE)}.")
@@ -289,8 +290,10 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
         raise AudioError(f"{name}: the samples reach {peak:.3g} and would be clipped; scale them to ±1.")
     kind, subtype = _WRITABLE[path.suffix.lower()]
     try:
-        # Opened here, so that a folder that cannot be written to is an error of the system's, which says so.
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            soundfile.write(file, array, sampling_rate, format=kind, subtype=subtype)
+        # In memory first: libsndfile cannot say that the disk is full.
+        encoded = io.BytesIO()
+        soundfile.write(encoded, array, sampling_rate, format=kind, subtype=subtype)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: cannot be written as {kind} at {sampling_rate} Hz; use .wav or another rate.") from error
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())

@@ -1,6 +1,7 @@
 """The console: each command does what the Python interface does, for people and for programs.
 
-Exit status: 0 all well, 1 something failed (it is named, the rest is done), 2 wrong usage, 130 interrupted.
+Exit status: 0 all well, 1 something failed (it is named, the rest is done), 2 wrong usage, 130 interrupted, 143 terminated:
+what was done by then is kept.
 Nothing heavy is imported before a command needs it: `--help` answers at once.
 """
 
@@ -11,9 +12,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pecmae.cli import console, pages, support
+from pecmae.cli import console, pages, signals, support
 from pecmae.cli.options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.core.batches import is_out_of_memory
+from pecmae.core.files import user_path
 from pecmae.errors import PecmaeError
 
 app = typer.Typer(
@@ -29,14 +31,15 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the console and exit; every error that a user can cause is one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks must not end a run
-            stream.reconfigure(errors="backslashreplace")
+    console.prepare_streams()
     try:
-        with console.audio_warnings_as_lines():
+        with console.audio_warnings_as_lines(), signals.as_interruptions() as received:
             app(args=arguments, prog_name="pecmae")
     except SystemExit as error:
-        if error.code == 130:
+        if error.code == signals.INTERRUPTED and received:
+            console.say("terminated")
+            sys.exit(128 + received[0])
+        if error.code == signals.INTERRUPTED:
             console.say("interrupted")
         raise
     except (PecmaeError, OSError) as error:
@@ -78,7 +81,9 @@ def classify(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row a file.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write here instead; .json and .csv choose the format."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", parser=user_path, help="Write here instead; .json and .csv choose the format."
+        ),
     ] = None,
     device: Device = None,
     dtype: Dtype = "auto",
@@ -103,7 +108,7 @@ def classify(
         done, interrupted = support.each(files, "classifying", work)
         rows += done
     if rows or layout != "table":  # interrupted at once, a program still gets an empty list
-        console.deliver(console.render_results(rows, labels, layout, top), output)
+        console.deliver(console.render_results(rows, labels, layout, top, output), output)
     support.finish(rows, interrupted)
 
 
@@ -122,7 +127,9 @@ def sonify(
             "--output",
             "-o",
             metavar="PATH",
-            help="An audio file for one prototype, a folder for several (default: CLASS-K.wav in this folder)",
+            parser=user_path,
+            help="An audio file for one prototype (- is WAV on standard output), a folder for several "
+            "(default: CLASS-K.wav in this folder)",
         ),
     ] = None,
     steps: Steps = None,
@@ -153,17 +160,24 @@ def sonify(
             pairs = [(index, seed) for index in chosen]
             audio = sounds.sonify_each(pairs, num_inference_steps=steps, guidance_scale=guidance)
             for path, samples in zip(targets, audio, strict=True):
-                write_audio(path, for_playing(samples, sounds.sampling_rate), sounds.sampling_rate)
-                written.append(path)
+                playable = for_playing(samples, sounds.sampling_rate)
+                if path == console.STREAM:
+                    support.write_wav_to_standard_output(playable, sounds.sampling_rate)
+                else:
+                    write_audio(path, playable, sounds.sampling_rate)
+                    written.append(path)
                 advance()
     finally:
-        console.deliver("".join(f"{path}\n" for path in written), None)
+        console.deliver_names(written)
 
 
 @app.command()
 def embed(
     paths: Paths,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the .safetensors files; made.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", parser=user_path, help="Folder for the .safetensors files; made."),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -202,10 +216,14 @@ def embed(
 
 @app.command()
 def convert(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The published weights.pt.")],
-    config: Annotated[Path, typer.Option(metavar="CONFIG_GIN", help="The config.gin beside it.")],
-    codec: Annotated[Path, typer.Option(metavar="CODEC", help="The EnCodec weights: .th, .safetensors or their folder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the converted model; made.")],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", parser=user_path, help="The published weights.pt.")],
+    config: Annotated[Path, typer.Option(metavar="CONFIG_GIN", parser=user_path, help="The config.gin beside it.")],
+    codec: Annotated[
+        Path, typer.Option(metavar="CODEC", parser=user_path, help="The EnCodec weights: .th, .safetensors or their folder.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", parser=user_path, help="Directory of the converted model; made.")
+    ],
 ) -> None:
     """Convert a published autoencoder into a model directory."""
     for path in (weights, config, codec):
@@ -216,12 +234,13 @@ def convert(
         from pecmae.autoencoder.model import convert_autoencoder_files
 
         convert_autoencoder_files(weights, config, codec).save_pretrained(output)
-    console.deliver(f"{output}\n", None)
+    console.deliver_names([output])
 
 
 @app.command()
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
     """List what can be loaded by name."""
+    support.check_output_file(console.STREAM)
     rows = support.zoo_rows()
     console.deliver(console.as_json(rows) if as_json else console.render_zoo(rows), None)
 
@@ -232,8 +251,8 @@ pages.register(app)
 def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
     if as_json and as_csv:
         support.refuse("--json and --csv exclude each other; choose one.")
+    support.check_output_file(output or console.STREAM)
     if output is not None:
-        support.check_output_file(output)
         as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
         as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
     return "json" if as_json else "csv" if as_csv else "table"

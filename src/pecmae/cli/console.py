@@ -1,12 +1,15 @@
 """What the commands show: results as a table, JSON or CSV on standard output; messages and progress on standard error."""
 
 import csv
+import errno
 import io
 import json
 import os
+import shutil
 import sys
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -19,22 +22,56 @@ from pecmae.errors import AudioWarning
 
 Format = Literal["table", "json", "csv"]
 
-# Wide enough for long paths where there is no terminal to ask.
-_WIDTH_WITHOUT_TERMINAL = 160
+# What `--output` and a path call the standard streams.
+STREAM = Path("-")
+
+# No line of a file is folded; on a terminal narrower than this a table would hold nothing.
+_WIDTH_OF_FILES, _LEAST_WIDTH = 100_000, 40
+
+# Characters that a terminal obeys instead of showing them, by Unicode's categories; and those that turn text around.
+_OBEYED = {"Cc", "Cs", "Zl", "Zp"}
+_TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+_ESCAPES = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 
 
 def _console(**options: Any) -> Console:
     # Paths and labels hold brackets and colons of their own: they are not markup.
     console = Console(markup=False, emoji=False, highlight=False, **options)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDTH_WITHOUT_TERMINAL
+    if console.width < _LEAST_WIDTH:  # COLUMNS=0, say
+        console.width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns)
     return console
+
+
+def harmless(text: str) -> str:
+    """Escape the characters of `text` that a terminal would obey, such as those of an odd file name."""
+    return "".join(_escaped(character) if _is_obeyed(character) else character for character in text)
+
+
+def quoted(name: str) -> str:
+    """A name as it is; one that holds what a terminal would obey as ls and the shells quote it."""
+    if not any(map(_is_obeyed, name)):
+        return name
+    return "$'" + harmless(name.replace("\\", r"\\").replace("'", r"\'")) + "'"
+
+
+def _is_obeyed(character: str) -> bool:
+    return unicodedata.category(character) in _OBEYED or character in _TURNING
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return _ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
 
 
 def say(text: str, kind: Literal["", "warning", "error"] = "") -> None:
     """Write one line on standard error."""
+    if sys.stderr is None:  # closed
+        return
     style = {"warning": "yellow", "error": "red", "": None}[kind]
     console = _console(stderr=True)
+    text = harmless(text)
     console.print(f"{kind}: {text}" if kind else text, style=style, soft_wrap=True)
 
 
@@ -79,7 +116,7 @@ def spinner(text: str) -> Iterator[None]:
     from rich.live import Live
     from rich.spinner import Spinner
 
-    with Live(Spinner("dots", f"{text} …"), console=console, transient=True, redirect_stdout=False):
+    with Live(Spinner("dots", f"{harmless(text)} …"), console=console, transient=True, redirect_stdout=False):
         yield
 
 
@@ -99,8 +136,12 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def render_results(rows: Sequence[dict[str, Any]], labels: Sequence[str], layout: Format, top: int | None) -> str:
+def render_results(
+    rows: Sequence[dict[str, Any]], labels: Sequence[str], layout: Format, top: int | None, output: Path | None = None
+) -> str:
     """Format classified files as text.
+
+    In CSV a cell that begins with =, +, - or @ gets an apostrophe before it: spreadsheets would run it as a formula.
 
     Parameters
     ----------
@@ -111,28 +152,34 @@ def render_results(rows: Sequence[dict[str, Any]], labels: Sequence[str], layout
     layout : "table", "json" or "csv"
     top : int, optional
         How many classes to show of each file; by default 3 in a table, all elsewhere.
+    output : Path, optional
+        Where the text goes, see `deliver`.
     """
     if layout == "table":
-        return _results_table(rows, top or 3)
+        return _results_table(rows, top or 3, output)
     rows = [{**row, "scores": dict(list(row["scores"].items())[:top])} if "scores" in row else row for row in rows]
     if layout == "json":
         return as_json(rows)
-    text = io.StringIO()
+    text = io.StringIO(newline="")
     fields = ["path", "label", "score", "duration", "num_segments", *(f"score_{label}" for label in labels), "error"]
-    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, fields, restval="", lineterminator="\r\n")  # so that a \r in a cell is quoted
     writer.writeheader()
     for row in rows:
-        flat = {key: value for key, value in row.items() if key != "scores"}
+        flat = {key: _no_formula(value) for key, value in row.items() if key != "scores"}
         writer.writerow(flat | {f"score_{label}": score for label, score in row.get("scores", {}).items()})
-    return text.getvalue()
+    return text.getvalue().replace("\r\n", "\n")
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def as_json(value: Any) -> str:
     """Format plain values; ASCII alone, so that any path survives any terminal's encoding."""
-    return json.dumps(value, indent=2) + "\n"
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-def _results_table(rows: Sequence[dict[str, Any]], top: int) -> str:
+def _results_table(rows: Sequence[dict[str, Any]], top: int, output: Path | None) -> str:
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
     table.add_column("label")
@@ -142,12 +189,18 @@ def _results_table(rows: Sequence[dict[str, Any]], top: int) -> str:
     table.add_column("length", justify="right")
     for row in rows:
         if "error" in row:
-            table.add_row(row["path"], "failed", style="red")
+            table.add_row(quoted(row["path"]), "failed", style="red")
             continue
-        others = ", ".join(f"{label} {score:.2f}" for label, score in list(row["scores"].items())[1:top])
-        cells = [row["path"], row["label"], f"{row['score']:.2f}", *([others] if top > 1 else []), f"{row['duration']:.1f} s"]
+        others = ", ".join(f"{harmless(label)} {score:.2f}" for label, score in list(row["scores"].items())[1:top])
+        cells = [
+            quoted(row["path"]),
+            harmless(row["label"]),
+            f"{row['score']:.2f}",
+            *([others] if top > 1 else []),
+            f"{row['duration']:.1f} s",
+        ]
         table.add_row(*cells)
-    return render_table(table)
+    return render_table(table, output)
 
 
 def render_zoo(rows: Sequence[dict[str, Any]]) -> str:
@@ -161,23 +214,55 @@ def render_zoo(rows: Sequence[dict[str, Any]]) -> str:
     return render_table(table)
 
 
-def render_table(table: Table) -> str:
-    """Format a table as text, in colour where standard output is a terminal."""
-    console = _console()
+def render_table(table: Table, output: Path | None = None) -> str:
+    """Format a table as text: of a terminal's width and in colour where one shows it, else one line a row."""
+    shown = output in (None, STREAM) and sys.stdout is not None and sys.stdout.isatty()
+    console = _console() if shown else _console(file=io.StringIO(), width=_WIDTH_OF_FILES, force_terminal=False)
     with console.capture() as capture:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def deliver(text: str, output: Path | None) -> None:
-    """Write text to a file, whole or not at all, or to standard output."""
-    if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    """Write text to a file, whole or not at all, or to standard output (None, or "-"); where that is closed, nowhere."""
+    if output in (None, STREAM):
+        if sys.stdout is not None:
+            _write_to_standard_output(text)
         return
+    assert output is not None
     if output.exists() and not output.is_file():  # /dev/null, a pipe: a file must not take its place
         output.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     with atomic_write(output) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     say(f"wrote {output}")
+
+
+def _write_to_standard_output(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough
+            raise
+        # What could not be written must not be tried again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def deliver_names(paths: Iterable[Path]) -> None:
+    """Write the names of files that were made, one a line, to standard output; quoted where a terminal shows them."""
+    shown = sys.stdout is not None and sys.stdout.isatty()
+    deliver("".join(f"{quoted(str(path)) if shown else path}\n" for path in paths), None)
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to write to: any name can be printed, and no file gets the number of a closed one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")

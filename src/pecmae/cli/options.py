@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pecmae.core.files import user_path
+
 
 def _finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
@@ -14,7 +16,10 @@ def _finite(value: float | None) -> float | None:
 
 
 Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Audio files, folders (searched recursively) or patterns in quotes.")
+    list[str],
+    typer.Argument(
+        metavar="PATH", help="Audio files, folders (searched recursively), patterns in quotes, or - for standard input."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -22,7 +27,12 @@ Model = Annotated[
         "--model", "-m", metavar="M", help="Directory or Hub id (default: the embedded pecmae-mini)", show_default=False
     ),
 ]
-Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an existing one is replaced.")]
+Page = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FILE", parser=user_path, help="The page; an existing one is replaced, - is standard output."
+    ),
+]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps (default: the model's)")]
 Guidance = Annotated[
     float | None,
@@ -31,7 +41,9 @@ Guidance = Annotated[
 Seed = Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same sound.")]
 Cache = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where sounds are kept for the next run (default: beside the Hub's cache)"),
+    typer.Option(
+        metavar="DIR", parser=user_path, help="Where sounds are kept for the next run (default: beside the Hub's cache)"
+    ),
 ]
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")]
 Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]

@@ -1,22 +1,34 @@
 """What the commands share: finding files, loading models, working through a list, and naming what is written."""
 
+import atexit
+import io
 import os
 import re
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from pecmae.cli import console
-from pecmae.core.files import atomic_write
+from pecmae.cli.signals import INTERRUPTED
+from pecmae.core.files import atomic_write, user_path
 from pecmae.errors import PecmaeError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pecmae.autoencoder.model import Autoencoder
     from pecmae.hub.zoo import ZooEntry
     from pecmae.model import PECMAE
+
+
+# The name of the file that standard input is read into.
+STANDARD_INPUT = "standard input"
 
 
 def refuse(text: str) -> NoReturn:
@@ -32,8 +44,11 @@ def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
     found: list[Path] = []
     missing: list[dict[str, Any]] = []
     for path in paths:
+        if path == str(console.STREAM):
+            found.append(_standard_input())
+            continue
         try:
-            found += find_audio_files([path])
+            found += find_audio_files([user_path(path)])
         except OSError as error:  # also a name that is too long, or a folder that may not be read
             missing.append(_failure(path, error))
     return (find_audio_files(found) if found else []), missing
@@ -42,7 +57,24 @@ def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
 def _failure(path: str | Path, error: BaseException) -> dict[str, Any]:
     text = console.sentence(error)
     console.say(text, "error")
-    return {"path": str(path), "error": text}
+    return {"path": _name(path), "error": text}
+
+
+def _name(path: str | Path) -> str:
+    """What a row calls a file: its path, or "-"."""
+    return str(console.STREAM if Path(path).name == STANDARD_INPUT else path)
+
+
+@cache
+def _standard_input() -> Path:
+    """All that standard input holds, as a file that is gone when the process ends: audio is not read in one pass."""
+    if sys.stdin is None or sys.stdin.isatty():
+        refuse("-: standard input holds no audio; redirect a file into it, or give a path.")
+    folder = Path(tempfile.mkdtemp(prefix="pecmae-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with (folder / STANDARD_INPUT).open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return folder / STANDARD_INPUT
 
 
 def each(files: Sequence[Path], verb: str, work: Callable[[Path], dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
@@ -52,7 +84,7 @@ def each(files: Sequence[Path], verb: str, work: Callable[[Path], dict[str, Any]
         with console.progress_bar(verb, len(files)) as advance:
             for path in files:
                 try:
-                    rows.append({"path": str(path), **work(path)})
+                    rows.append({"path": _name(path), **work(path)})
                 except (PecmaeError, OSError) as error:
                     rows.append(_failure(path, error))
                 advance()
@@ -65,14 +97,18 @@ def finish(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
     """End with the status of what happened: 130 interrupted, 1 something failed; else return."""
     failed = sum("error" in row for row in rows)
     if interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if failed:
         console.say(f"{failed} of {len(rows)} failed")
         raise typer.Exit(1)
 
 
 def check_output_file(output: Path) -> None:
-    """Refuse a file that cannot be written, before work is done for it."""
+    """Refuse a file that cannot be written, or a standard output that is closed, before work is done for it."""
+    if output == console.STREAM:
+        if sys.stdout is None:
+            refuse("standard output is closed; give a file with --output.")
+        return
     if output.is_dir():
         refuse(f"{output}: this is a folder; give a file for --output.")
     if not output.parent.is_dir():
@@ -94,7 +130,9 @@ def make_folder(folder: Path) -> None:
 
 
 def check_output_folder(output: Path) -> None:
-    """Refuse a file where a folder is wanted."""
+    """Refuse a file, or standard output, where a folder is wanted."""
+    if output == console.STREAM:
+        refuse("-: this writes files; give a folder for --output.")
     if output.exists() and not output.is_dir():
         refuse(f"{output}: this is a file; give a folder for --output.")
 
@@ -191,16 +229,26 @@ def sound_files(
     numbers = range(per_class) if prototype is None else (prototype,)
     stems = _file_stems(labels)
     suffix = output.suffix.lower() if output is not None and not output.is_dir() else ""
-    if output is not None and suffix in AUDIO_EXTENSIONS:
+    if output is not None and (suffix in AUDIO_EXTENSIONS or output == console.STREAM):
         if len(names) * len(numbers) > 1:
             refuse(f"{output}: this is one file for {len(names) * len(numbers)} prototypes; give a folder, or --prototype.")
-        if suffix not in WRITABLE_EXTENSIONS:
+        if suffix not in WRITABLE_EXTENSIONS and output != console.STREAM:
             refuse(f"{output}: {suffix} cannot be written; use one of {', '.join(WRITABLE_EXTENSIONS)}.")
         return [output]
     if output is not None and output.exists() and not output.is_dir():
         refuse(f"{output}: this is a file; give a folder or a name that ends in .wav.")
     folder = output or Path()
     return [folder / f"{stems[name]}-{number}.wav" for name in names for number in numbers]
+
+
+def write_wav_to_standard_output(samples: "np.ndarray", sampling_rate: int) -> None:
+    """Write one sound [shape=(N,)] as a WAV file to standard output."""
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sampling_rate, format="WAV", subtype="PCM_16")
+    sys.stdout.buffer.write(encoded.getbuffer())
+    sys.stdout.flush()
 
 
 def _file_stems(labels: Sequence[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Files written whole or not at all, known by their content, and named for people."""
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ HASH_CHUNK_BYTES = 1 << 20
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well, and is removed when it does not.
 
+    What it holds is on the disk before it takes the place: a power cut leaves the old file or the new one.
+
     Raises
     ------
     OSError
@@ -33,13 +36,31 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         yield temporary
+        synchronise(temporary)
         temporary.replace(target)
+        synchronise(target.parent)
     except OSError as error:
-        if error.filename in (temporary, str(temporary)):
+        # A write to a full disk names no file.
+        if error.filename in (None, temporary, str(temporary)):
             error.filename = str(target)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def synchronise(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk, where the file system can tell."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder on Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -138,6 +159,11 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(value, indent=1))
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path with "~" as the user's folder, which a shell makes of it in some places only (not in --output=~/x)."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser refuses names of unknown users: "~x.wav"
 
 
 def display_name(path: str | os.PathLike[str]) -> str:

@@ -44,6 +44,7 @@ class PrototypeSounds:
         guidance_scale: float | None = None,
     ) -> None:
         self.model = model
+        self._in_memory: dict[tuple[int, int], np.ndarray] = {}
         self.options: dict[str, Any] = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
         self.folder = (cache_root() / "sounds" if folder is None else Path(folder)) / self._key()
 
@@ -76,19 +77,40 @@ class PrototypeSounds:
         A sound is a prototype (0 … M-1) and a seed.
         """
         wanted = list(sounds)
-        missing = [sound for sound in wanted if not self.path(*sound).is_file()]
+        missing = [sound for sound in wanted if sound not in self._in_memory and not self._is_kept(sound)]
         for _ in range(len(wanted) - len(missing)):
             advance()
         if not missing:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         for sound, samples in zip(missing, self.model.sonify_each(missing, **self.options), strict=True):
-            write_audio(self.path(*sound), samples, self.model.sampling_rate)
+            self._keep(sound, samples)
             advance()
+
+    def _is_kept(self, sound: tuple[int, int]) -> bool:
+        try:
+            return self.path(*sound).is_file()
+        except OSError:  # a folder that may not be looked into
+            return False
+
+    def _keep(self, sound: tuple[int, int], samples: np.ndarray) -> None:
+        """Write a sound to the folder; where that cannot be written, hold it in memory and say so once."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_audio(self.path(*sound), samples, self.model.sampling_rate)
+        except OSError as error:
+            if not self._in_memory:
+                warnings.warn(
+                    f"{self.folder}: sounds cannot be kept there ({error.strerror}); they are made anew at every run.",
+                    AudioWarning,
+                    stacklevel=2,
+                )
+            self._in_memory[sound] = samples
 
     def get(self, prototype: int, seed: int = 0) -> np.ndarray:
         """Samples of a prototype's sound [shape=(N,)], made when it is missing or its file is damaged."""
         self.make([(prototype, seed)])
+        if (prototype, seed) in self._in_memory:
+            return self._in_memory[prototype, seed]
         try:
             with without_audio_warnings():
                 return load_audio(self.path(prototype, seed), target_rate=self.model.sampling_rate)
