@@ -45,6 +45,19 @@ def test_tables_as_people_write_them(audio, name, header, row):
     assert check_collection(found).ok
 
 
+def test_a_label_with_a_file_of_its_name_is_still_a_label(audio):
+    write_tone(audio / "a.wav", 9)
+    write_tone(audio / "b.wav", 10)
+    found = load_collection(write(audio, "list.csv", *(f"{path},{label}" for label, path in ROWS)))
+    assert found.labels == ("a", "b")
+
+
+def test_paths_without_extension_are_known_by_what_exists(audio):
+    found = load_collection(write(audio, "list.csv", *(f"{path.removesuffix('.wav')},{label}" for label, path in ROWS)))
+    assert check_collection(found).ok
+    assert found.labels == ("a", "b")
+
+
 def test_backslashes_of_windows_are_folders(audio):
     rows = (f"{label},{path}".replace("/", "\\") for label, path in ROWS)
     assert check_collection(load_collection(write(audio, "list.csv", "label,path", *rows))).ok

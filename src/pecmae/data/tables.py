@@ -189,11 +189,7 @@ def _columns(table: Path, rows: Sequence[Row], base: Path) -> _Columns:
     paths = [name for name in PATH_COLUMNS if name in names]
     if labels and paths:
         columns = _from_header(table, names, labels[0], paths[0], rows[1:])
-    elif (
-        len(rows) > 1
-        and not any(_is_file(cell, base) for cell in rows[0].cells)
-        and (labels or paths or _has_files(rows[1:], base))
-    ):
+    elif labels or paths or _is_header(rows, base):
         lacking = ("path", PATH_COLUMNS) if not paths else ("label", LABEL_COLUMNS)
         raise ConfigError(
             f"{table}: of the columns {', '.join(map(repr, rows[0].cells))} none is called {lacking[0]!r} (or "
@@ -201,12 +197,12 @@ def _columns(table: Path, rows: Sequence[Row], base: Path) -> _Columns:
         )
     else:
         _check_rows(table, rows, 2, (0, 1))
-        swapped = _all_files([row.cells[0] for row in rows], base) and not _all_files([row.cells[1] for row in rows], base)
+        swapped = _path_comes_first(rows, base)
         columns = _Columns(int(swapped), int(not swapped), None, None, 2, rows)
     _check_rows(table, columns.rows, columns.width, (columns.label, columns.path))
     labelled = [row.cells[columns.label] for row in columns.rows]
     listed_paths = [row.cells[columns.path] for row in columns.rows]
-    if columns.rows and _all_files(labelled, base) and not any(_is_file(cell, base) for cell in listed_paths):
+    if columns.rows and all(map(_is_file, labelled)) and not any(map(_is_file, listed_paths)):
         raise ConfigError(f"{table}: the labels are names of files and the paths are not; swap the two columns.")
     return columns
 
@@ -254,18 +250,25 @@ def _check_rows(table: Path, rows: Sequence[Row], width: int, needed: Sequence[i
             )
 
 
-def _is_file(cell: str, base: Path) -> bool:
-    suffix = Path(cell.strip()).suffix.lower()
-    return suffix in AUDIO_EXTENSIONS or suffix in FEATURE_EXTENSIONS or find_listed(base, cell.strip()).is_file()
+def _is_file(cell: str) -> bool:
+    """Whether it is called like a file of audio or of its features."""
+    return Path(cell.strip()).suffix.lower() in (*AUDIO_EXTENSIONS, *FEATURE_EXTENSIONS)
 
 
-def _has_files(rows: Sequence[Row], base: Path) -> bool:
-    """Whether one column holds names of files alone."""
-    return any(_all_files(list(column), base) for column in zip(*(row.cells for row in rows), strict=False))
+def _is_header(rows: Sequence[Row], base: Path) -> bool:
+    """Whether a column of files does not begin with one."""
+    below = any(all(map(_is_file, column)) for column in zip(*(row.cells for row in rows[1:]), strict=False))
+    return below and not any(_is_file(cell) or find_listed(base, cell).is_file() for cell in rows[0].cells)
 
 
-def _all_files(cells: Sequence[str], base: Path) -> bool:
-    return all(_is_file(cell, base) for cell in cells)
+def _path_comes_first(rows: Sequence[Row], base: Path) -> bool:
+    """Whether the first of two columns holds the paths; where names do not tell, what exists does."""
+    first, second = ([row.cells[place].strip() for row in rows] for place in (0, 1))
+    called = [all(map(_is_file, cells)) for cells in (first, second)]
+    if any(called):
+        return called == [True, False]
+    there = [all(find_listed(base, cell).is_file() for cell in cells) for cells in (first, second)]
+    return there == [True, False]
 
 
 def read_rows(table: Path) -> list[Row]:
