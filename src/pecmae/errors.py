@@ -17,6 +17,10 @@ class CheckpointError(PecmaeError, ValueError):
     """Weights that are damaged or of another model."""
 
 
+class TrainingError(PecmaeError, ArithmeticError):
+    """Training that came to no usable weights."""
+
+
 class HubError(PecmaeError, OSError):
     """A model that cannot be found or fetched."""
 

@@ -20,10 +20,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from pecmae.errors import ConfigError
-from pecmae.training.runs import Checkpoints, History, MovingAverage
+from pecmae.training.accelerators import launched_precision, own_accelerator
+from pecmae.errors import ConfigError, TrainingError
+from pecmae.training.interruptions import held_back
 from pecmae.training.settings import TrainingSettings as TrainingSettings
-from pecmae.training.settings import make_optimizer, schedule
+from pecmae.training.settings import check_real, make_optimizer, schedule
+from pecmae.core.random_state import kept_random_state
+from pecmae.training.runs import Checkpoints, History, MovingAverage, locked
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def step_context(step: int, settings: TrainingSettings, accelerator: Accelerator
     )
 
 
+@kept_random_state()
 def train(
     objective: nn.Module,
     make_batch: Callable[[StepContext], Any],
@@ -79,7 +83,8 @@ def train(
 ) -> TrainingResult:
     """Train a module, continuing the run found in the output folder.
 
-    On return the objective holds the last weights, or their moving average when the run has finished and keeps one.
+    On return the objective holds the last weights, or their moving average when the run has finished and keeps one. A first
+    Ctrl-C or SIGTERM takes effect when the step is done and stored.
 
     Parameters
     ----------
@@ -106,47 +111,108 @@ def train(
     Raises
     ------
     ConfigError
-        When the folder holds a run with other settings, or the batch does not divide among the processes.
+        When the folder holds a run with other settings or is in use, or the batch does not divide among the processes.
     CheckpointError
         When the newest checkpoint cannot be read.
+    TrainingError
+        When the loss or a weight is no finite number any more; the last checkpoint before stays.
     """
-    accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    if settings.batch_size % accelerator.num_processes:
-        raise ConfigError(f"batch_size {settings.batch_size} does not divide among {accelerator.num_processes} processes.")
-    started = time.monotonic()
-    run = None if output is None else _open_run(Path(output), settings, description or {}, accelerator)
-    wrapped, optimizer = accelerator.prepare(objective, make_optimizer(objective, settings))
-    ema = MovingAverage(objective, settings.ema_decay) if settings.ema_decay is not None else None
-    step, before = run.load(accelerator, ema) if run is not None else (0, 0.0)
-    history = History(None if run is None else run.output / "history.json", step)
-    losses = history.last()
-    wrapped.train()
-    bar = tqdm(total=settings.steps, initial=step, disable=not (progress and accelerator.is_main_process), mininterval=5)
-    late = False
-    while step < settings.steps and not late:
-        rate = _step(wrapped, optimizer, make_batch, settings, step, accelerator, history)
-        if ema is not None:
-            ema.update(objective, step)
-        step += 1
-        if after_step is not None:
-            after_step(step)
-        bar.update()
-        elapsed = time.monotonic() - started
-        late = stop_after is not None and _any_process(accelerator, elapsed > 60 * stop_after)
-        if step % settings.log_every == 0 or step == settings.steps:
-            losses = history.log(step, rate, before + elapsed)
-            accelerator.log({**losses, "learning_rate": rate}, step)
-            bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()}, refresh=False)
-        if run is not None and (step % settings.checkpoint_every == 0 or step == settings.steps or late):
+    if stop_after is not None:
+        check_real("stop_after", stop_after, 0)
+    with own_accelerator(settings, accelerator) as accelerator, locked(output, accelerator), held_back() as stopped:
+        if settings.batch_size % accelerator.num_processes:
+            raise ConfigError(f"batch_size {settings.batch_size} does not divide among {accelerator.num_processes} processes.")
+        run = None if output is None else _open_run(Path(output), settings, description or {}, accelerator)
+        loop = _Loop(objective, make_batch, settings, run, accelerator)
+        bar = tqdm(
+            total=settings.steps, initial=loop.step, disable=not (progress and accelerator.is_main_process), mininterval=5
+        )
+        with bar:
+            late = False
+            while loop.step < settings.steps and not late:
+                loop.advance()
+                if after_step is not None:
+                    after_step(loop.step)
+                bar.update()
+                overdue = stop_after is not None and loop.elapsed > 60 * stop_after
+                late = _any_process(accelerator, overdue or bool(stopped))
+                loop.record(late)
+                bar.set_postfix({name: f"{value:.4g}" for name, value in loop.losses.items()}, refresh=False)
+    return loop.result()
+
+
+class _Loop:
+    """The state of a call of `train`: what advances with a step."""
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        make_batch: Callable[[StepContext], Any],
+        settings: TrainingSettings,
+        run: Checkpoints | None,
+        accelerator: Accelerator,
+    ) -> None:
+        self.objective, self.make_batch, self.settings = objective, make_batch, settings
+        self.run, self.accelerator = run, accelerator
+        self.started = time.monotonic()
+        self.wrapped, self.optimizer = accelerator.prepare(objective, make_optimizer(objective, settings))
+        self.ema = MovingAverage(objective, settings.ema_decay) if settings.ema_decay is not None else None
+        self.step, self.seconds_before = run.load(accelerator, self.ema) if run is not None else (0, 0.0)
+        self.history = History(None if run is None else run.output / "history.json", self.step)
+        self.losses = self.history.last()
+        self.rate = 0.0
+        self.wrapped.train()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this call began."""
+        return time.monotonic() - self.started
+
+    def advance(self) -> None:
+        """Do one step."""
+        self.rate, losses = _step(self.wrapped, self.optimizer, self.make_batch, self.settings, self.step, self.accelerator)
+        self.history.window.append(losses)
+        if self.ema is not None:
+            self.ema.update(self.objective, self.step)
+        self.step += 1
+
+    def record(self, late: bool) -> None:
+        """After a step, log and store what is due; `late`: the call is about to end."""
+        last = self.step == self.settings.steps
+        logged = last or self.step % self.settings.log_every == 0
+        stored = last or late or self.step % self.settings.checkpoint_every == 0
+        if logged or stored:
+            self._require_finite(weights_too=stored)
+        seconds = self.seconds_before + self.elapsed
+        if logged:
+            self.losses = self.history.log(self.step, self.rate, seconds)
+            self.accelerator.log({**self.losses, "learning_rate": self.rate}, self.step)
+        if stored and self.run is not None:
             # Before the checkpoint: points that lie behind the one a run continues from are dropped, missing ones stay missing.
-            if accelerator.is_main_process:
-                history.write()
-            run.save(accelerator, step, ema, before + elapsed)
-    bar.close()
-    finished = step == settings.steps
-    if ema is not None and finished:
-        ema.copy_to(objective)
-    return TrainingResult(step=step, finished=finished, losses=losses, history=history.points)
+            if self.accelerator.is_main_process:
+                self.history.write()
+            self.run.save(self.accelerator, self.step, self.ema, seconds)
+
+    def _require_finite(self, *, weights_too: bool) -> None:
+        """Stop a run that diverged before its state is stored."""
+        finite = bool(self.history.window[-1]["loss"].isfinite())
+        if weights_too:
+            finite = finite and all(bool(parameter.isfinite().all()) for parameter in self.objective.parameters())
+        if finite:
+            return
+        newest = self.run.newest() if self.run is not None else None
+        kept = f"the state before is kept in {newest}" if newest is not None else "no state before was stored"
+        raise TrainingError(
+            f"Training diverged by step {self.step}: the loss or a weight is no finite number any more; {kept}. Begin a run in "
+            f"another folder with a learning rate below {self.settings.learning_rate:g}."
+        )
+
+    def result(self) -> TrainingResult:
+        """How the call ended; the objective gets the averaged weights of a finished run."""
+        finished = self.step == self.settings.steps
+        if self.ema is not None and finished:
+            self.ema.copy_to(self.objective)
+        return TrainingResult(step=self.step, finished=finished, losses=self.losses, history=self.history.points)
 
 
 def _open_run(
@@ -179,9 +245,8 @@ def _step(
     settings: TrainingSettings,
     step: int,
     accelerator: Accelerator,
-    history: History,
-) -> float:
-    """One optimizer step; returns its learning rate."""
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """One optimizer step; returns its learning rate and losses."""
     context = step_context(step, settings, accelerator)
     rate, beta = schedule(step, settings)
     for group in optimizer.param_groups:
@@ -193,8 +258,7 @@ def _step(
         accelerator.clip_grad_norm_(wrapped.parameters(), settings.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    history.window.append({name: value.detach() for name, value in losses.items()})
-    return rate
+    return rate, {name: value.detach() for name, value in losses.items()}
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, presets: Iterable[str]) -> None:
@@ -213,7 +277,8 @@ def add_training_arguments(parser: argparse.ArgumentParser, presets: Iterable[st
 
 
 def training_settings(args: argparse.Namespace, defaults: TrainingSettings) -> TrainingSettings:
-    """The preset's settings with the options that were given on the command line."""
+    """The preset's settings with the options that were given on the command line, or to `accelerate launch`."""
+    args.mixed_precision = launched_precision(args.mixed_precision)
     names = ("steps", "batch_size", "learning_rate", "mixed_precision", "checkpoint_every", "seed")
     return replace(defaults, **{name: getattr(args, name) for name in names if getattr(args, name) is not None})
 

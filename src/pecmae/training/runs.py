@@ -4,15 +4,18 @@ A checkpoint is written under a temporary name and renamed, so one that carries 
 """
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,6 +26,38 @@ from pecmae.errors import CheckpointError, ConfigError
 FORMAT_VERSION = 1
 _FREE_SETTINGS = {"checkpoint_every", "log_every", "keep_checkpoints"}  # may change between a run and its continuation
 _NO_LOSSES = {"step", "learning_rate", "seconds"}  # what a point of the history holds beside losses
+
+
+@contextmanager
+def locked(output: str | os.PathLike[str] | None, accelerator: Accelerator) -> Iterator[None]:
+    """Keep other runs out of an output folder (None: there is none), which is made; the system lets go of it with the process.
+
+    A process may lock a folder again that it has locked. Of several processes of one run the first does it for all.
+
+    Raises
+    ------
+    ConfigError
+        Another run is using the folder.
+    """
+    if output is None or not accelerator.is_main_process:
+        yield
+        return
+    folder = Path(output).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.resolve() / ".lock", is_singleton=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"{folder}: another run is using this folder; wait until it ends, or choose another output."
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class MovingAverage:

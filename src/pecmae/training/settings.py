@@ -2,17 +2,50 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from torch import nn
 
 from pecmae.errors import ConfigError
 
+MIXED_PRECISIONS = ("no", "bf16", "fp16")
 _CHOICES = {
     "schedule": ("constant", "cosine", "one_cycle"),
     "optimizer": ("adamw", "adam"),
-    "mixed_precision": ("no", "bf16", "fp16"),
+    "mixed_precision": MIXED_PRECISIONS,
 }
+# Field → the smallest and the largest value that means something.
+_WHOLE = {
+    "steps": 1,
+    "batch_size": 1,
+    "checkpoint_every": 1,
+    "log_every": 1,
+    "keep_checkpoints": 1,
+    "warmup_steps": 0,
+    "seed": 0,
+}
+_REAL = {
+    "learning_rate": (0.0, math.inf),
+    "final_fraction": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf),
+    "max_grad_norm": (0.0, math.inf),
+    "ema_decay": (0.0, 1.0),
+}
+
+
+def check_whole(name: str, value: int, smallest: int) -> None:
+    """Refuse what is no whole number of at least `smallest`, with a ConfigError."""
+    # bool is an int in Python, but no count.
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < smallest:
+        raise ConfigError(f"{name} is {value}; it must be a whole number of at least {smallest}.")
+
+
+def check_real(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Refuse what is no finite number from `low` to `high`, with a ConfigError."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+        limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ConfigError(f"{name} is {value}; it must be a finite number {limits}.")
 
 
 @dataclass(frozen=True)
@@ -37,9 +70,13 @@ class TrainingSettings:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every", "log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        for name, smallest in _WHOLE.items():
+            check_whole(name, getattr(self, name), smallest)
+        for name, (low, high) in _REAL.items():
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name), low, high)
+        for beta in self.betas:
+            check_real("a value of betas", beta, 0.0, 1.0)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}.")
