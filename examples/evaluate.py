@@ -2,9 +2,9 @@
 
     python examples/evaluate.py --data DIR [--model MODEL] [--split test] [--output report.json] [--picture confusion.png]
 
-DIR is what finetune.py takes. Where it has no splits, they are made from the seed as finetune.py makes them; `--split all`
-measures on all of it, which is right for audio that the model was not fitted on. The report goes to standard output or to a
-file.
+DIR is what finetune.py takes. Where it has no splits, the model says which clips it was not fitted on, known by their content;
+`--split all` measures on all of it, which is right for audio that the model has not met. The report goes to standard output or
+to a file.
 """
 
 import argparse
@@ -18,36 +18,15 @@ import numpy as np
 from pecmae import PECMAE
 from pecmae.core.files import cache_root
 from pecmae.data.checks import add_data_arguments, collection_from_arguments
-from pecmae.data.collection import Clip, Collection
 from pecmae.data.embedding_cache import EmbeddingCache
-from pecmae.data.load import load_collection
-from pecmae.data.splits import complete_splits
+from pecmae.data.split_record import SplitRecord, choose_clips
 from pecmae.data.tracks import embed_files
-from pecmae.errors import ConfigError, PecmaeError
+from pecmae.errors import PecmaeError
 from pecmae.evaluation.plots import plot_confusion
 from pecmae.evaluation.prototypes import prototype_health
 from pecmae.evaluation.sounds import check_round_trip, check_sonification
 from pecmae.evaluation.tracks import evaluate_embedded
 from pecmae.prototypes.measures import track_reasons
-
-
-def chosen_clips(args: argparse.Namespace) -> tuple[Collection, tuple[Clip, ...]]:
-    """The collection with its splits, and the clips to measure on."""
-    inside = Path(args.data) / args.split
-    if args.dataset is None and args.split not in ("train", "validation", "test", "all") and inside.is_dir():
-        # A folder beside the usual splits.
-        extra = load_collection(inside, group_by=args.group_by)
-        return extra, extra.clips
-    collection = collection_from_arguments(args)
-    if args.split == "all":
-        return collection, collection.clips
-    collection = complete_splits(collection, seed=args.seed)
-    clips = collection.splits.get(args.split, ())
-    if not clips:
-        raise ConfigError(
-            f"{args.data}: there is no split {args.split!r}; it has {', '.join(collection.splits)}, or use --split all."
-        )
-    return collection, clips
 
 
 def cache_folder(args: argparse.Namespace) -> Path:
@@ -58,12 +37,15 @@ def cache_folder(args: argparse.Namespace) -> Path:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """The whole report."""
-    collection, clips = chosen_clips(args)
+    collection = collection_from_arguments(args)
     model = PECMAE.from_pretrained(args.model, device=args.device)
+    chosen_clips = choose_clips(collection, args.split, SplitRecord.load(model.directory))
+    clips = chosen_clips.clips
     cache = EmbeddingCache(cache_folder(args), model.autoencoder)
     tracks, failed = embed_files(cache, clips, model.labels, skip_bad=True, progress=True)
     evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
     report: dict[str, Any] = {"data": collection.name, "split": args.split, "tracks": evaluation.to_dict()}
+    report["notes"] = [*collection.notes, *chosen_clips.notes]
     report["reasons"] = track_reasons(model.head, tracks).to_dict()
     if args.picture:
         plot_confusion(evaluation).savefig(args.picture, dpi=150)
@@ -75,21 +57,22 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.seeds:
         sonification = check_sonification(model, range(args.seeds))
         report["sonification"], survival = sonification.to_dict(), sonification.own_class_by_prototype
-    if not args.no_health and args.split != "all" and (training := collection.splits.get("train")):
-        train, _ = embed_files(cache, training, model.labels, skip_bad=True, progress=True)
+    if not args.no_health and args.split != "all" and chosen_clips.training:
+        train, _ = embed_files(cache, chosen_clips.training, model.labels, skip_bad=True, progress=True)
         report["prototypes"] = prototype_health(model.head, model.labels, train).to_dict(survival)
     return report
 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add_data_arguments(parser, checks=False)
     parser.add_argument("--model", help="directory or Hub id (default: the embedded pecmae-mini)")
     parser.add_argument(
         "--split", default="test", help="train, validation, test, another folder in DIR, or all (default: test)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of splits that DIR does not have, as for finetune.py (default: 0)")
     parser.add_argument("--seeds", type=int, default=8, help="sounds of each prototype; 0 leaves them out (default: 8)")
     parser.add_argument(
         "--round-trips", type=int, default=20, help="tracks decoded and encoded again, all segments of each (default: 20)"
@@ -104,9 +87,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="JSON file (default: standard output)")
     args = parser.parse_args(argv)
     try:
-        text = json.dumps(measure(args), indent=1, ensure_ascii=False) + "\n"
+        report = measure(args)
     except (PecmaeError, FileNotFoundError) as error:
         sys.exit(str(error))
+    for note in report["notes"]:
+        print(note, file=sys.stderr)
+    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     if args.output:
         args.output.write_text(text, encoding="utf-8")
     else:

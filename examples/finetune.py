@@ -11,7 +11,6 @@ figures.
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,10 +18,10 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from endings import ending_in_words
 from pecmae.data.checks import add_data_arguments, collection_from_arguments
-from pecmae.errors import PecmaeError
-from pecmae.finetuning import fit
-from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS
+from pecmae.finetuning import FitResult, fit
+from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, HeadFit
 from pecmae.training.loop import add_training_arguments, training_settings
 
 PRESETS = {
@@ -81,6 +80,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Check, embed, fit, measure, save."""
     args = parse_arguments(argv)
+    with ending_in_words(args.output):
+        result, accelerator = run(args)
+    if accelerator.is_main_process:
+        report = result.report()
+        shown = ("step", "class_normalised_accuracy", "not_measured", "losses")
+        print(json.dumps({name: report[name] for name in shown if report[name]}))
+
+
+def run(args: argparse.Namespace) -> tuple[FitResult, Accelerator]:
+    """Fit as the options say."""
     settings = training_settings(args, PRESETS[args.preset])
     # Processes wait for each other, however unlike their shares of the audio are.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
@@ -89,38 +98,36 @@ def main(argv: list[str] | None = None) -> None:
     )
     if args.log_with:
         accelerator.init_trackers("tensorboard")
-    try:
-        result = fit(
-            collection_from_arguments(args),
-            Path(args.output),
-            autoencoder=args.autoencoder,
-            revision=args.revision,
-            prototypes_per_class=args.prototypes,
-            adaptor=not args.no_adaptor,
-            distance_reduction=args.distance,
-            kernel_scale=args.kernel_scale,
-            temperature=args.temperature,
-            project=args.project,
-            classification_loss=args.loss,
-            class_loss_weight=args.class_loss_weight,
-            refit_penalty=args.refit_linear,
-            evaluate_every=args.evaluate_every,
-            settings=settings,
-            cache=args.cache,
-            check=not args.no_check,
-            skip_bad=args.skip_bad,
-            bundle=args.bundle or None,
-            dtype=args.dtype,
-            stop_after=args.stop_after,
-            progress=True,
-            accelerator=accelerator,
-        )
-    except (PecmaeError, FileNotFoundError) as error:
-        sys.exit(str(error) if accelerator.is_main_process else 1)
+    head = HeadFit(
+        prototypes_per_class=args.prototypes,
+        adaptor=not args.no_adaptor,
+        distance_reduction=args.distance,
+        kernel_scale=args.kernel_scale,
+        temperature=args.temperature,
+        project=args.project,
+        classification_loss=args.loss,
+        class_loss_weight=args.class_loss_weight,
+        refit_penalty=args.refit_linear,
+        evaluate_every=args.evaluate_every,
+    )
+    result = fit(
+        collection_from_arguments(args),
+        Path(args.output),
+        autoencoder=args.autoencoder,
+        revision=args.revision,
+        head=head,
+        settings=settings,
+        cache=args.cache,
+        check=not args.no_check,
+        skip_bad=args.skip_bad,
+        bundle=args.bundle or None,
+        dtype=args.dtype,
+        stop_after=args.stop_after,
+        progress=True,
+        accelerator=accelerator,
+    )
     accelerator.end_training()
-    if accelerator.is_main_process:
-        report = result.report()
-        print(json.dumps({name: report[name] for name in ("step", "class_normalised_accuracy", "losses")}))
+    return result, accelerator
 
 
 if __name__ == "__main__":

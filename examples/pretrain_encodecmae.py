@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from endings import ending_in_words
 from pecmae.autoencoder.encodecmae import EncodecMAE
 from pecmae.core.files import write_json
 from pecmae.core.weights import save_weights, weights_key
@@ -46,13 +47,19 @@ PRESETS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Cache features and tokens, train, measure, save."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, checks=False)
     add_segment_arguments(parser)
     parser.add_argument("--start-from", metavar="RUN", help="begin with the weights of this run, the OUTPUT of an earlier one")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
+    with ending_in_words(args.output):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Cache features and tokens, train, measure, save."""
     sizes, defaults = PRESETS[args.preset]
     settings, output = training_settings(args, defaults), Path(args.output)
 

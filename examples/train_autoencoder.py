@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from endings import ending_in_words
 from pecmae import Autoencoder, AutoencoderConfig
 from pecmae.core.configs import read_json_config
 from pecmae.core.files import write_json
@@ -73,7 +74,7 @@ def build_autoencoder(codec: Codec, encodecmae: Path, **sizes: float) -> Autoenc
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Cache features and embeddings, train, measure, save."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, checks=False)
     add_segment_arguments(parser)
@@ -82,6 +83,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--start-from", metavar="RUN", help="begin with the weights of this run, the OUTPUT of an earlier one")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
+    with ending_in_words(args.output):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Cache features and embeddings, train, measure, save."""
     sizes, defaults = PRESETS[args.preset]
     settings, output = training_settings(args, defaults), Path(args.output)
 

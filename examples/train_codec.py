@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecConfig
 
+from endings import ending_in_words
 from pecmae.core.files import write_json
 from pecmae.core.weights import weights_key
 from pecmae.data.checks import add_data_arguments, collection_from_arguments
@@ -71,7 +72,7 @@ REFINEMENT = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train, standardise the features, measure, save."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, checks=False)
     parser.add_argument("--cache", help="where decoded audio is kept (default: OUTPUT/cache)")
@@ -83,6 +84,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.widen and not args.refine:
         parser.error("--widen needs --refine CODEC, whose decoder it doubles.")
+    with ending_in_words(args.output):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, standardise the features, measure, save."""
     config, defaults = PRESETS[args.preset]
     if args.refine:
         defaults = REFINEMENT[args.preset]

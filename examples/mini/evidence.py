@@ -50,7 +50,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     """Accuracy with its interval, and the number of tracks."""
     return {
         "accuracy": evaluation.accuracy,
-        "interval_95": list(evaluation.interval()),
+        "interval_95": evaluation.to_dict()["interval_95"],
         "num_tracks": len(evaluation.true),
     }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pecmae.prototypes.plots import new_figure
+from pecmae.prototypes.plots import new_figure, plain
 from pecmae.training.spectral_loss import SpectralLoss
 
 if TYPE_CHECKING:
@@ -51,16 +51,17 @@ def plot_spectrograms(
             limits = {"vmin": loudest - RANGE_DB, "vmax": loudest}
             axes.imshow(picture, origin="lower", aspect="auto", extent=extent, cmap="magma", **limits)
             axes.set(yticks=[], xticks=range(5) if row == len(rows) - 1 else [])
-            axes.set_title(f"{columns[column]}\n{name}" if row == 0 else name, fontsize="small")
+            axes.set_title(plain(f"{columns[column]}\n{name}" if row == 0 else name), fontsize="small")
             if column == 0:
-                axes.set_ylabel(rows[row])
+                axes.set_ylabel(plain(rows[row]))
     figure.supxlabel("seconds; mel bands from 0 Hz to half the sampling rate", fontsize="small")
     return figure
 
 
 def plot_weights(weight: np.ndarray, labels: Sequence[str]) -> "Figure":
     """Draw the linear layer [shape=(C, M)]: what each prototype's similarity gives to each class."""
-    figure = new_figure(9, 0.27 * len(labels) + 1.1)
+    labels = [plain(label) for label in labels]
+    figure = new_figure(9, min(0.27 * len(labels), 20) + 1.1)
     from matplotlib.colors import SymLogNorm
 
     axes = figure.subplots()
@@ -87,6 +88,7 @@ def plot_weights(weight: np.ndarray, labels: Sequence[str]) -> "Figure":
 
 def plot_map(places: np.ndarray, classes: np.ndarray, prototypes: np.ndarray, labels: Sequence[str]) -> "Figure":
     """Draw embeddings [shape=(S, 2)] of `classes` [shape=(S,)] as dots, and prototypes [shape=(M, 2)] as stars."""
+    labels = [plain(label) for label in labels]
     figure = new_figure(7.5, 6)
     axes = figure.subplots()
     own = np.arange(len(prototypes)) // (len(prototypes) // len(labels))

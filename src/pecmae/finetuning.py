@@ -1,12 +1,14 @@
 """From labelled audio to a model of its own, in one call: describe, check, embed, fit, measure, save."""
 
 import copy
+import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, Unpack
 
 import torch
 from accelerate import Accelerator
@@ -16,10 +18,12 @@ from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.core.devices import pick_dtype
 from pecmae.core.files import cache_root, write_json
+from pecmae.core.options import refuse_unknown
 from pecmae.data.checks import prepare_collection
-from pecmae.data.collection import Collection
+from pecmae.data.collection import Collection, with_splits
 from pecmae.data.embedding_cache import EmbeddingCache, autoencoder_key
 from pecmae.data.load import load_collection
+from pecmae.data.split_record import SplitRecord
 from pecmae.data.tracks import EmbeddedTracks, embed_files
 from pecmae.errors import ConfigError
 from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
@@ -27,11 +31,15 @@ from pecmae.hub.cards import Measurement
 from pecmae.hub.zoo import find_entry
 from pecmae.model import PECMAE
 from pecmae.prototypes.config import PrototypeHeadConfig
-from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, fit_head
+from pecmae.prototypes.fitting import HEAD_SETTINGS, HeadFit, HeadOptions, fit_head
+from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import describe_neighbours
-from pecmae.prototypes.refitting import check_penalty
+from pecmae.training.accelerators import own_accelerator
 from pecmae.training.loop import TrainingResult
-from pecmae.training.settings import TrainingSettings
+from pecmae.training.runs import locked
+from pecmae.training.settings import TrainingSettings, check_whole
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +64,9 @@ class FitResult:
         return {
             "step": self.training.step,
             "class_normalised_accuracy": {split: found.accuracy for split, found in self.evaluations.items()},
+            "not_measured": {
+                split: list(found.not_measured) for split, found in self.evaluations.items() if found.not_measured
+            },
             "losses": self.training.losses,
             "evaluations": {split: found.to_dict() for split, found in self.evaluations.items()},
             "collection": self.collection.to_dict(),
@@ -69,13 +80,7 @@ def fit(
     *,
     autoencoder: Autoencoder | str | os.PathLike[str] | None = None,
     revision: str | None = None,
-    prototypes_per_class: int = 10,
-    adaptor: bool = True,
-    distance_reduction: str = "mean",
-    kernel_scale: float = 1.0,
-    classification_loss: str = "cross_entropy",
-    temperature: float = 0.1,
-    project: bool = False,
+    head: HeadFit | None = None,
     settings: TrainingSettings = HEAD_SETTINGS,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
@@ -83,31 +88,31 @@ def fit(
     skip_bad: bool = False,
     bundle: bool | None = None,
     dtype: str | None = None,
+    stop_after: float | None = None,
     progress: bool = False,
     accelerator: Accelerator | None = None,
-    **options: Any,
+    **options: Unpack[HeadOptions],
 ) -> FitResult:
     """Fit prototypes to labelled audio on a frozen autoencoder.
+
+    What is impossible is refused before any work. What is left out of the data, or cannot be measured, goes to the log.
 
     Parameters
     ----------
     data : path or Collection
-        What `pecmae.data.collection.load_collection` takes, or what it returns. Splits that are missing are made from the seed.
+        What `pecmae.data.load.load_collection` takes, or what it returns. Splits that are missing are made from the seed; the
+        model remembers them.
     output : path, optional
         Folder of the run: checkpoints from which a killed run continues, report.json, and the model in `output/model`. Nothing
         is written without it, but for the cache.
     autoencoder : Autoencoder, Hub id, name of the zoo or directory, optional
-        The embedded model's by default.
+        The embedded model's by default. An Autoencoder stays where and as it is.
     revision : str, optional
         Of a Hub id.
-    prototypes_per_class : int
-        K.
-    adaptor, distance_reduction, kernel_scale, classification_loss, temperature
-        As in `PrototypeHeadConfig`.
-    project : bool
-        Set every prototype onto the training segment that it lies nearest to (`project_prototypes`).
+    head : HeadFit, optional
+        What head to make and how to fit it; the published code's by default.
     settings : TrainingSettings
-        The paper's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
+        The published code's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
     cache : path, optional
         Where embeddings are kept: `output/cache`, or a folder beside the Hub's cache.
     batch_size : int, optional
@@ -118,75 +123,143 @@ def fit(
         Store the autoencoder in the model, instead of where it was loaded from. By default, only where that is no Hub id.
     dtype : str, optional
         Stored precision of the model.
+    stop_after : float, optional
+        Minutes of training after which a checkpoint is written and the model is made of what there is.
     progress : bool
         Show progress bars on standard error.
     accelerator : Accelerator, optional
         Default: one made from the settings.
     **options
-        Further arguments of `pecmae.prototypes.fitting.fit_head`, such as `class_loss_weight`, `refit_penalty` or `stop_after`.
+        Fields of `HeadFit`, in the place of those of `head`.
 
     Raises
     ------
     ConfigError
-        Something is wrong with the data (the message is the whole report), or the run in `output` had other settings.
+        Something is wrong with the data (the message is the whole report) or with an option, or the run in `output` had other
+        settings or is going on.
+    TrainingError
+        Training diverged.
+    TypeError
+        There is no such option.
     """
-    if options.get("refit_penalty") is not None:
-        check_penalty(options["refit_penalty"])
-    accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    collection = data if isinstance(data, Collection) else load_collection(data)
-    labels = collection.labels
-    if len(labels) < 2:
-        raise ConfigError(f"{collection.name}: {len(labels)} class(es) found; a classifier needs at least two.")
-    autoencoder, reference = _load_autoencoder(autoencoder, revision, bundle)
-    autoencoder = autoencoder.to(accelerator.device).eval()
-    folder = Path(cache) if cache is not None else Path(output) / "cache" if output is not None else cache_root() / "embeddings"
-    shown = progress and accelerator.is_main_process
-    collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
-    embedded, failed = _embed(
-        folder, autoencoder, collection, batch_size=batch_size, skip_bad=skip_bad, progress=shown, accelerator=accelerator
-    )
-    _require_segments(collection.name, embedded["train"], labels, prototypes_per_class)
-    config = PrototypeHeadConfig(
-        embedding_dim=autoencoder.config.embedding_dim,
-        num_classes=len(labels),
-        prototypes_per_class=prototypes_per_class,
-        adaptor=adaptor,
-        distance_reduction=distance_reduction,
-        kernel_scale=kernel_scale,
-        classification_loss=classification_loss,
-        temperature=temperature,
-    )
-    head, training = fit_head(
-        embedded["train"],
-        config,
-        settings,
-        validation=embedded.get("validation"),
-        project=project,
-        output=output,
-        description=_run_facts(config, autoencoder, labels, embedded),
-        progress=progress,
-        accelerator=accelerator,
-        **options,
-    )
-    # What is evaluated is what will be stored.
-    model = PECMAE(autoencoder.cpu(), head.to(pick_dtype(dtype)).float(), labels, reference)
-    evaluations = {split: evaluate_embedded(model.head, model.labels, tracks) for split, tracks in embedded.items()}
-    card = _card_facts(collection, evaluations, settings, training, model, {**options, "project": project})
-    result = FitResult(model, collection, embedded, evaluations, training, failed, card)
-    if output is not None and accelerator.is_main_process:
-        _save(result, Path(output), dtype)
-    accelerator.wait_for_everyone()
+    _check_options(options, dtype, batch_size)
+    head = (head or HeadFit()).changed(options)
+    with own_accelerator(settings, accelerator) as accelerator, locked(output, accelerator):
+        shown = progress and accelerator.is_main_process
+        collection = data if isinstance(data, Collection) else load_collection(data)
+        if len(collection.labels) < 2:
+            raise ConfigError(
+                f"{collection.name}: one class alone ({collection.labels[0]!r}); a classifier needs at least two."
+            )
+        frozen = _Frozen.load(autoencoder, revision, bundle)
+        collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
+        embedded, failed = _embed(
+            Path(cache) if cache is not None else Path(output) / "cache" if output is not None else cache_root() / "embeddings",
+            frozen.placed(accelerator.device),
+            collection,
+            batch_size=batch_size,
+            skip_bad=skip_bad,
+            progress=shown,
+            accelerator=accelerator,
+        )
+        collection = _without(collection, failed)
+        _require_segments(collection.name, embedded["train"], collection.labels, head.prototypes_per_class)
+        config = head.config(frozen.autoencoder.config.embedding_dim, len(collection.labels))
+        fitted, training = fit_head(
+            embedded["train"],
+            config,
+            settings,
+            validation=embedded.get("validation"),
+            evaluate_every=head.evaluate_every,
+            class_loss_weight=head.class_loss_weight,
+            project=head.project,
+            refit_penalty=head.refit_penalty,
+            output=output,
+            description=_run_facts(config, frozen.autoencoder, collection.labels, embedded),
+            stop_after=stop_after,
+            progress=progress,
+            accelerator=accelerator,
+        )
+        # What is evaluated is what will be stored.
+        fitted = fitted.to(pick_dtype(dtype)).float()
+        evaluations = {split: evaluate_embedded(fitted, collection.labels, tracks) for split, tracks in embedded.items()}
+        result = FitResult(
+            frozen.model(fitted, collection.labels), collection, embedded, evaluations, training, failed,
+            _card_facts(collection, evaluations, settings, training, head),
+        )  # fmt: skip
+        if accelerator.is_main_process:
+            _tell(result)
+            if output is not None:
+                _save(result, Path(output), dtype)
+        accelerator.wait_for_everyone()
     return result
 
 
-def _load_autoencoder(
-    autoencoder: Autoencoder | str | os.PathLike[str] | None, revision: str | None, bundle: bool | None
-) -> tuple[Autoencoder, AutoencoderReference | None]:
-    """The autoencoder, and how the fitted model shall refer to it (None: it is stored in the model)."""
-    if isinstance(autoencoder, Autoencoder):
-        return autoencoder, None
-    loaded = Autoencoder.from_pretrained(autoencoder, revision=revision, device="cpu")
-    return loaded, pinned_reference(autoencoder, revision, bundle)
+def _check_options(options: HeadOptions, dtype: str | None, batch_size: int | None) -> None:
+    """Refuse what is known to be wrong before any work."""
+    own = [name for name, found in signature(fit).parameters.items() if found.kind is Parameter.KEYWORD_ONLY]
+    for name in options:
+        if name in TrainingSettings.__dataclass_fields__:
+            raise TypeError(f"fit has no option {name!r}; it is one of the settings: replace(HEAD_SETTINGS, {name}=…).")
+    refuse_unknown("fit", options, HeadOptions.__annotations__, own)
+    pick_dtype(dtype)
+    if batch_size is not None:
+        check_whole("batch_size", batch_size, 1)
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """The autoencoder of a fit: the caller's own, which stays as it is, or one that was loaded for it."""
+
+    autoencoder: Autoencoder
+    # How the fitted model refers to it; None: it is stored in the model.
+    reference: AutoencoderReference | None
+    borrowed: bool
+
+    @classmethod
+    def load(cls, source: Autoencoder | str | os.PathLike[str] | None, revision: str | None, bundle: bool | None) -> Self:
+        if revision is not None and (source is None or isinstance(source, Autoencoder)):
+            raise ConfigError(f"revision={revision!r} has no effect without the Hub id of an autoencoder; leave it out.")
+        if isinstance(source, Autoencoder):
+            frozen = cls(source, None, borrowed=True)
+        else:
+            loaded = Autoencoder.from_pretrained(source, revision=revision, device="cpu")
+            frozen = cls(loaded, pinned_reference(source, revision, bundle), borrowed=False)
+        if bundle is False and frozen.reference is None:
+            raise ConfigError("bundle=False needs an autoencoder on the Hub, which the model can refer to; give its id.")
+        return frozen
+
+    def placed(self, device: torch.device) -> Autoencoder:
+        """The autoencoder on a device; the caller's is copied rather than moved."""
+        if self.autoencoder.device == device:
+            return self.autoencoder
+        return (copy.deepcopy(self.autoencoder) if self.borrowed else self.autoencoder).to(device)
+
+    def model(self, head: PrototypeHead, labels: tuple[str, ...]) -> PECMAE:
+        """The model of it and a head."""
+        modes = {module: module.training for module in self.autoencoder.modules()}
+        autoencoder = self.autoencoder if self.borrowed else self.autoencoder.cpu()
+        model = PECMAE(autoencoder, head.to(autoencoder.device), labels, self.reference)
+        if self.borrowed:
+            for module, training in modes.items():
+                module.training = training
+        return model
+
+
+def _without(collection: Collection, failed: Mapping[str, str]) -> Collection:
+    """The collection without the files that could not be embedded."""
+    kept = {split: [clip for clip in clips if str(clip.path) not in failed] for split, clips in collection.splits.items()}
+    return with_splits(collection, {split: clips for split, clips in kept.items() if clips}) if failed else collection
+
+
+def _tell(result: FitResult) -> None:
+    """Log what was left out, and what could not be measured."""
+    for note in result.collection.notes:
+        _log.warning(note)
+    for split, found in result.evaluations.items():
+        if found.not_measured:
+            _log.warning("%s: no clips of %s in %s; nothing is known of how well they are told.",
+                         result.collection.name, ", ".join(found.not_measured), split)  # fmt: skip
 
 
 def _run_facts(
@@ -261,8 +334,7 @@ def _card_facts(
     evaluations: Mapping[str, Evaluation],
     settings: TrainingSettings,
     training: TrainingResult,
-    model: PECMAE,
-    options: Mapping[str, Any],
+    head: HeadFit,
 ) -> dict[str, Any]:
     """What the card says beside the configuration."""
     sizes = ", ".join(f"{len(found.true)} {split}" for split, found in evaluations.items())
@@ -274,15 +346,13 @@ def _card_facts(
         )
     return {
         "training_data": f"{(collection.description or collection.name).rstrip('.')}. Tracks: {sizes}.",
-        "training_settings": _settings_rows(settings, training, model, options),
+        "training_settings": _settings_rows(settings, training, head),
         "metrics": metrics,
     }
 
 
-def _settings_rows(
-    settings: TrainingSettings, training: TrainingResult, model: PECMAE, options: Mapping[str, Any]
-) -> tuple[tuple[str, str], ...]:
-    head, penalty = model.head.config, options.get("refit_penalty")
+def _settings_rows(settings: TrainingSettings, training: TrainingResult, head: HeadFit) -> tuple[tuple[str, str], ...]:
+    penalty = head.refit_penalty
     refitted = () if penalty is None else (("linear layer", f"fitted alone in the end, penalty {penalty:g}"),)
     return (
         ("steps", f"{training.step} of {settings.steps}"),
@@ -290,8 +360,8 @@ def _settings_rows(
         ("learning rate", f"{settings.learning_rate:g}, {settings.schedule}"),
         ("optimizer", f"{settings.optimizer}, weight decay {settings.weight_decay:g}"),
         ("loss", f"{head.classification_loss}, distance by {head.distance_reduction}, kernel scale {head.kernel_scale:g}"),
-        ("share of the classification loss", f"{options.get('class_loss_weight', CLASS_LOSS_WEIGHT):g}"),
-        *((("prototypes", "set onto the training segments nearest to them"),) if options.get("project") else ()),
+        ("share of the classification loss", f"{head.class_loss_weight:g}"),
+        *((("prototypes", "set onto the training segments nearest to them"),) if head.project else ()),
         *refitted,
         ("seed", str(settings.seed)),
     )
@@ -308,4 +378,5 @@ def _save(result: FitResult, output: Path, dtype: str | None) -> None:
         offsets=train.offsets,
     )
     neighbours.save(output / "model")
+    SplitRecord.of(result.collection).save(output / "model")
     write_json(output / "report.json", result.report())

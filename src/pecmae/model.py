@@ -4,6 +4,7 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 """
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -22,7 +23,7 @@ from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
 from pecmae.core.devices import pick_device, pick_dtype
 from pecmae.core.files import save_directory_atomically
 from pecmae.errors import ConfigError
-from pecmae.hub.resolve import DownloadOptions, check_options, resolve_model
+from pecmae.hub.resolve import SPLITS_FILE, DownloadOptions, check_options, resolve_model
 from pecmae.model_files import load_autoencoder, read_model, write_card, write_model
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
@@ -75,6 +76,11 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self._directory: Path | None = None
         self._solver: VDiffusionSolver | None = None
         self.eval()
+
+    @property
+    def directory(self) -> Path | None:
+        """Where it was loaded from; None for a model that was made here."""
+        return self._directory
 
     @property
     def sampling_rate(self) -> int:
@@ -307,4 +313,6 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             # It describes these weights and no others.
             if self._directory:
                 carry_neighbours(self._directory, folder)
+                if (record := self._directory / SPLITS_FILE).is_file():
+                    shutil.copyfile(record, folder / SPLITS_FILE)
             write_card(folder, {"name": Path(save_directory).name, **(model_card_kwargs or {})})

@@ -113,7 +113,7 @@ class MLPBaseline:
         for epoch in range(MLP_EPOCHS):
             network.partial_fit(z, labels, classes=np.arange(self.num_classes))
             self.network = network
-            accuracy = evaluate_classifier(self, validation, names).accuracy
+            accuracy = evaluate_classifier(self, validation, names).mean_recall
             if accuracy > best:
                 best, kept, best_epoch = accuracy, copy.deepcopy(network), epoch
             if epoch - best_epoch >= MLP_PATIENCE:

@@ -164,7 +164,7 @@ class Listener:
         best = -1.0
         for strength in STRENGTHS:
             self.regression = LogisticRegression(C=strength, max_iter=300).fit(z, data.labels.numpy())
-            accuracy = evaluate_classifier(self, validation, labels).accuracy
+            accuracy = evaluate_classifier(self, validation, labels).mean_recall
             if accuracy > best:
                 best, kept = accuracy, self.regression
         self.regression = kept

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pecmae.prototypes.plots import new_figure
+from pecmae.prototypes.plots import new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Shares above this are written in white on their dark cell.
 DARK = 0.6
+# Inches for a class of a confusion matrix, as far as the picture's largest side allows; numbers in cells that are smaller would
+# not be read, and of more names than fit some are left out.
+CLASS_INCHES, LARGEST_INCHES, READABLE_INCHES, SMALLEST_POINTS = 0.5, 20.0, 0.3, 4.0
 
 
 def save_small(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = 100, colours: int = 256) -> None:
@@ -49,19 +52,31 @@ def plot_confusion(evaluation: "Evaluation", *, title: str = "") -> "Figure":
     PecmaeError
         matplotlib is not installed.
     """
-    counts, labels = evaluation.confusion, evaluation.labels
+    counts, labels = evaluation.confusion, [plain(label) for label in evaluation.labels]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.2 + 0.5 * len(labels)
+    inches = min(CLASS_INCHES, LARGEST_INCHES / len(labels))  # of a class
+    side = 2.2 + inches * len(labels)
     figure = new_figure(side + 0.6, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(counts > 0):
+    for row, column in np.argwhere(counts > 0) if inches >= READABLE_INCHES else ():
         colour = "white" if shares[row, column] > DARK else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(labels)), labels)
-    low, high = evaluation.interval()
-    accuracy = f"class-normalised accuracy {100 * evaluation.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-    axes.set(xlabel="label given", ylabel="true class", title=title or accuracy)
+    points = min(10.0, 72 * inches)
+    named = range(0, len(labels), int(np.ceil(SMALLEST_POINTS / points)))
+    names, size = [labels[index] for index in named], max(points, SMALLEST_POINTS)
+    axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(named, names, fontsize=size)
+    axes.set(xlabel="label given", ylabel="true class", title=plain(title) or _accuracy(evaluation))
     figure.colorbar(image, ax=axes, label="share of the class", shrink=0.8)
     return figure
+
+
+def _accuracy(evaluation: "Evaluation") -> str:
+    """The accuracy with its interval, and what it leaves out, for a title."""
+    interval, missing = evaluation.interval(), len(evaluation.not_measured)
+    left_out = f"; {missing} classes have no tracks" if missing else ""
+    if evaluation.accuracy is None or interval is None:
+        return f"no accuracy{left_out}"
+    low, high = (100 * value for value in interval)
+    return f"class-normalised accuracy {100 * evaluation.accuracy:.1f} % ({low:.1f} to {high:.1f}){left_out}"

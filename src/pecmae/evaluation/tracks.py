@@ -50,12 +50,24 @@ class Evaluation:
         return {name: float(hits[i] / counts[i]) for i, name in enumerate(self.labels) if counts[i]}
 
     @property
-    def accuracy(self) -> float:
-        """Class-normalised accuracy: the mean of the classes' recalls."""
+    def not_measured(self) -> tuple[str, ...]:
+        """Classes without tracks: nothing is known of them."""
+        return tuple(name for name, count in zip(self.labels, self.confusion.sum(1), strict=True) if not count)
+
+    @property
+    def mean_recall(self) -> float:
+        """Mean of the recalls of the classes that have tracks."""
         return float(np.mean(list(self.recalls.values())))
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
+    @property
+    def accuracy(self) -> float | None:
+        """Class-normalised accuracy: `mean_recall`, or None for fewer than two classes, with nothing to tell apart."""
+        return self.mean_recall if len(self.recalls) > 1 else None
+
+    def interval(self, level: float = 0.95) -> tuple[float, float] | None:
         """Bootstrap interval of `accuracy`: tracks are drawn again within each class (seeded)."""
+        if self.accuracy is None:
+            return None
         draws = np.random.default_rng(0)
         hits = self.true == self.predicted
         # The number of hits among n tracks drawn again is binomial: no need to draw them one by one.
@@ -77,6 +89,7 @@ class Evaluation:
 
     def measurements(self, dataset: str, split: str, command: str) -> tuple[Measurement, ...]:
         """The figures that a model's card shows, with the command that measures them again."""
+        measured = f" ({len(self.recalls)} of {len(self.labels)} classes)" if self.not_measured else ""
         slug = re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
         values = {
             "Class-normalised accuracy": ("accuracy", self.accuracy),
@@ -84,18 +97,21 @@ class Evaluation:
         }
         return tuple(
             Measurement(
-                value=round(value, 4), metric_name=name, metric_type=kind, dataset_name=dataset, dataset_type=slug, split=split,
-                command=command,
+                value=round(value, 4), metric_name=name + measured, metric_type=kind, dataset_name=dataset, dataset_type=slug,
+                split=split, command=command,
             )
             for name, (kind, value) in values.items()
+            if value is not None
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        interval = self.interval()
         return {
             "accuracy": self.accuracy,
-            "interval_95": list(self.interval()),
+            "interval_95": list(interval) if interval else None,
             "recalls": self.recalls,
+            "not_measured": list(self.not_measured),
             "calibration_error": self.calibration_error,
             "num_tracks": len(self.true),
             "labels": list(self.labels),

@@ -7,7 +7,6 @@ not exist.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -16,6 +15,7 @@ import httpx2
 from huggingface_hub import constants, errors, snapshot_download
 
 from pecmae.core.files import save_directory_atomically
+from pecmae.core.options import refuse_unknown
 from pecmae.errors import HubError
 from pecmae.hub.zoo import ZooEntry, embedded_directory, find_entry, known_names
 
@@ -23,7 +23,9 @@ from pecmae.hub.zoo import ZooEntry, embedded_directory, find_entry, known_names
 REQUIRED_FILES = ("config.json", "model.safetensors")
 # What training leaves beside the weights for the pages, see `pecmae.prototypes.neighbours`.
 COMPANION_FILE = "companion.safetensors"
-OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE)
+# Which files it was trained, validated and tested on, see `pecmae.data.split_record`.
+SPLITS_FILE = "splits.json"
+OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE, SPLITS_FILE)
 # Of a codec in the layout of transformers.
 CODEC_FILES = ("config.json", "model.safetensors")
 
@@ -53,12 +55,7 @@ def check_options(options: Mapping[str, Any], call: Callable[..., Any]) -> None:
         The message has the nearest right name.
     """
     own = (name for name, found in signature(call).parameters.items() if found.kind is Parameter.KEYWORD_ONLY)
-    known = (*own, *DownloadOptions.__annotations__)
-    for name in options:
-        if name not in DownloadOptions.__annotations__:
-            nearest = get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(known)}."
-            raise TypeError(f"{call.__qualname__} has no option {name!r}; {advice}")
+    refuse_unknown(call.__qualname__, options, DownloadOptions.__annotations__, own)
 
 
 class PublishedAutoencoder(NamedTuple):

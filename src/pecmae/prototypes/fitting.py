@@ -6,13 +6,17 @@ Shapes: N segments, D width, C classes.
 import copy
 import os
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pecmae.core.random_state import kept_random_state
 from pecmae.data.tracks import EmbeddedTracks as EmbeddedTracks
+from pecmae.errors import TrainingError
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.losses import (
@@ -23,9 +27,10 @@ from pecmae.prototypes.losses import (
 )
 from pecmae.prototypes.refitting import check_penalty, project_prototypes, refit_linear
 from pecmae.training.loop import StepContext, TrainingResult, train
-from pecmae.training.settings import TrainingSettings
+from pecmae.training.settings import TrainingSettings, check_real, check_whole
 
 CLASS_LOSS_WEIGHT = 0.25  # λ
+EVALUATE_EVERY = 500
 
 # The published code's settings; the paper's weight decay is 1e-5.
 HEAD_SETTINGS = TrainingSettings(
@@ -38,6 +43,62 @@ HEAD_SETTINGS = TrainingSettings(
     checkpoint_every=5000,
     log_every=100,
 )
+
+
+class HeadOptions(TypedDict, total=False):
+    """The fields of `HeadFit`, for calls that take them by name."""
+
+    prototypes_per_class: int
+    adaptor: bool
+    distance_reduction: str
+    kernel_scale: float
+    classification_loss: str
+    temperature: float
+    class_loss_weight: float
+    evaluate_every: int
+    project: bool
+    refit_penalty: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFit:
+    """What head to make and how to fit it; the defaults are the published code's, and what is impossible is refused at once."""
+
+    # Of the head, as in `PrototypeHeadConfig`.
+    prototypes_per_class: int = 10
+    adaptor: bool = True
+    distance_reduction: str = "mean"
+    kernel_scale: float = 1.0
+    classification_loss: str = "cross_entropy"
+    temperature: float = 0.1
+    # Of fitting it, as for `fit_head`.
+    class_loss_weight: float = CLASS_LOSS_WEIGHT
+    evaluate_every: int = EVALUATE_EVERY
+    project: bool = False
+    refit_penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("prototypes_per_class", self.prototypes_per_class, 1)
+        check_fitting(self.class_loss_weight, self.evaluate_every, self.refit_penalty)
+        self.config(embedding_dim=1, num_classes=2)
+
+    def config(self, embedding_dim: int, num_classes: int) -> PrototypeHeadConfig:
+        """The configuration of the head, for z of this width and this many classes."""
+        shared = {field.name for field in fields(PrototypeHeadConfig)} & {field.name for field in fields(self)}
+        options = {name: getattr(self, name) for name in shared}
+        return PrototypeHeadConfig(embedding_dim=embedding_dim, num_classes=num_classes, **options)
+
+    def changed(self, options: HeadOptions) -> Self:
+        """The same with other values."""
+        return replace(self, **options)
+
+
+def check_fitting(class_loss_weight: float, evaluate_every: int, refit_penalty: float | None) -> None:
+    """Refuse options of fitting that are out of range, with a ConfigError."""
+    check_real("class_loss_weight (λ)", class_loss_weight, 0, 1)
+    check_whole("evaluate_every", evaluate_every, 1)
+    if refit_penalty is not None:
+        check_penalty(refit_penalty)
 
 
 class HeadObjective(nn.Module):
@@ -104,19 +165,22 @@ class HeadObjective(nn.Module):
             self.best.load_state_dict(self.head.state_dict())
 
 
+@kept_random_state()
 def fit_head(
     data: EmbeddedTracks,
     config: PrototypeHeadConfig,
     settings: TrainingSettings = HEAD_SETTINGS,
     *,
     validation: EmbeddedTracks | None = None,
-    evaluate_every: int = 500,
+    evaluate_every: int = EVALUATE_EVERY,
     class_loss_weight: float = CLASS_LOSS_WEIGHT,
     project: bool = False,
     refit_penalty: float | None = None,
     output: str | os.PathLike[str] | None = None,
     description: Mapping[str, Any] | None = None,
-    **options: Any,
+    stop_after: float | None = None,
+    progress: bool = False,
+    accelerator: Accelerator | None = None,
 ) -> tuple[PrototypeHead, TrainingResult]:
     """Fit a prototype head: k-means centres first, then the published training.
 
@@ -142,18 +206,24 @@ def fit_head(
     output : path, optional
         Folder of the run, where a killed one continues; nothing is written without it.
     description : mapping, optional
-        Facts that a continued run must share, see `pecmae.training.loop.train`.
-    **options
-        Further arguments of `pecmae.training.loop.train`.
+        Facts that a continued run must share, see `pecmae.training.train`.
+    stop_after, progress, accelerator
+        As for `pecmae.training.train`.
 
     Returns
     -------
     PrototypeHead
         In evaluation mode, on the CPU.
     TrainingResult
+
+    Raises
+    ------
+    ConfigError
+        An option is out of range.
+    TrainingError
+        Training diverged.
     """
-    if refit_penalty is not None:
-        check_penalty(refit_penalty)
+    check_fitting(class_loss_weight, evaluate_every, refit_penalty)
     mean, std = normalisation_scalars(data.z)
     torch.manual_seed(settings.seed)
     head = PrototypeHead(config, mean=mean, std=std)
@@ -173,12 +243,24 @@ def fit_head(
             objective.keep_best()
 
     facts = {**(description or {}), "class_loss_weight": class_loss_weight}
-    result = train(objective, make_batch, settings, output, description=facts, after_step=after_step, **options)
+    result = train(
+        objective,
+        make_batch,
+        settings,
+        output,
+        description=facts,
+        after_step=after_step,
+        stop_after=stop_after,
+        progress=progress,
+        accelerator=accelerator,
+    )
     best = objective.best.cpu().eval()
     if project:
         best = project_prototypes(best, data)
     if refit_penalty is not None:
         refit_linear(best, data, refit_penalty)
+    if not all(bool(value.isfinite().all()) for value in best.state_dict().values()):
+        raise TrainingError("The fitted head holds numbers that are none; fit again with a smaller learning rate or penalty.")
     return best, result
 
 

@@ -33,6 +33,11 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def plain(text: str) -> str:
+    """Text that matplotlib shows as it is: between two dollar signs it would read mathematics."""
+    return text.replace("$", r"\$")
+
+
 def plot_explanation(
     labels: Sequence[str],
     segment_classes: np.ndarray,
@@ -64,7 +69,7 @@ def _draw_segments(axes: "Axes", labels: Sequence[str], classes: np.ndarray, sim
     """A bar a segment: the closest prototype's class as its colour, its similarity as its height."""
     for index in np.unique(classes):
         segments = np.flatnonzero(classes == index)
-        axes.bar(segments, similarities[segments], width=0.96, color=COLOURS[index % len(COLOURS)], label=labels[index])
+        axes.bar(segments, similarities[segments], width=0.96, color=COLOURS[index % len(COLOURS)], label=plain(labels[index]))
     axes.set(xlabel="segment", ylabel="similarity", title="Closest prototype of each segment", xlim=(-0.5, len(classes) - 0.5))
     axes.legend(frameon=False, fontsize="small", ncols=5, loc="upper left", bbox_to_anchor=(0, -0.3))
     axes.spines[["top", "right"]].set_visible(False)
@@ -74,10 +79,10 @@ def _draw_parts(axes: "Axes", parts: Sequence[tuple[str, float, int | None]], ti
     """A bar a part; together they are the logit."""
     names, values, classes = zip(*parts, strict=True)
     colours = ["#bbbbbb" if index is None else COLOURS[index % len(COLOURS)] for index in classes]
-    bars = axes.barh(names, values, color=colours)
+    bars = axes.barh([plain(name) for name in names], values, color=colours)
     axes.bar_label(bars, [f"{value:+.3f}" for value in values], padding=3, fontsize="small")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set(title=title)
+    axes.set(title=plain(title))
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -20,13 +20,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from pecmae.training.accelerators import launched_precision, own_accelerator
+from pecmae.core.random_state import kept_random_state
 from pecmae.errors import ConfigError, TrainingError
+from pecmae.training.accelerators import launched_precision, own_accelerator
 from pecmae.training.interruptions import held_back
+from pecmae.training.runs import Checkpoints, History, MovingAverage, locked
 from pecmae.training.settings import TrainingSettings as TrainingSettings
 from pecmae.training.settings import check_real, make_optimizer, schedule
-from pecmae.core.random_state import kept_random_state
-from pecmae.training.runs import Checkpoints, History, MovingAverage, locked
 
 
 @dataclass(frozen=True)

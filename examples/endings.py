@@ -1,0 +1,51 @@
+"""How training scripts end: with a sentence and an exit status, never a traceback for what is no fault of the program's."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from pecmae.errors import PecmaeError
+from pecmae.training.runs import Checkpoints
+
+
+@contextmanager
+def ending_in_words(output: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors of the user's, Ctrl-C and SIGTERM into a sentence on standard error and the usual exit status.
+
+    Parameters
+    ----------
+    output : path
+        Folder of the run, which the same command continues.
+    """
+    received = [int(signal.SIGINT)]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except (PecmaeError, OSError) as error:
+        sys.exit(str(error) if _is_first() else 1)
+    except KeyboardInterrupt:
+        if _is_first():
+            print(_how_to_go_on(Path(output)), file=sys.stderr)
+        sys.exit(128 + received[-1])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for all that `accelerate launch` started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _how_to_go_on(output: Path) -> str:
+    newest = Checkpoints(output, {}, 1).newest()
+    done = f"{newest.name.removeprefix('step_')} steps are stored" if newest is not None else "no step is stored yet"
+    return f"\nInterrupted: {done} in {output}; give the same command again to go on from there."
