@@ -31,7 +31,6 @@ def embedding_rows(
             reference=seconds / times["reference"],
             limit=seconds * runs[precision].rate(times[f"limit {precision}"]) / subject.embedding_flop,
             more_is_better=True,
-            headline=group == "embedding" and batch == max(batches),
         )
         for precision, batch in cases
     ]
@@ -61,7 +60,6 @@ def part_rows(subject: Subject, batch: int, rounds: int) -> list[Row]:
                 ours=1000 * times[precision] / batch,
                 reference=1000 * times["reference"],
                 limit=1000 * flop[name] / runs[precision].rate(times[f"limit {precision}"]),
-                headline=name != "codec encoder",
             )
             for precision in subject.models
         ]

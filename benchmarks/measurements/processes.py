@@ -48,7 +48,6 @@ def startup_rows(folder: Path, rounds: int) -> list[Row]:
             unit="s",
             ours=times[name],
             limit=times["bare" if name in light else "torch"],
-            headline=name in ("--help", "classify CLIP"),
         )
         for name in light | heavy
     ]
@@ -70,7 +69,7 @@ def memory_rows(subject: Subject, minutes: Sequence[float], folder: Path) -> lis
         peak = peak_memory([*PECMAE, "classify", str(path), "--model", str(subject.directory)])
         path.unlink()
         name = f"{duration:g} min" if duration < 60 else f"{duration / 60:g} h"
-        rows.append(Row(group="memory", what=f"classify {name}, {subject.name}", unit="MB", ours=peak, headline=True))
+        rows.append(Row(group="memory", what=f"classify {name}, {subject.name}", unit="MB", ours=peak))
     return rows
 
 
@@ -92,9 +91,7 @@ def allocator_rows(subject: Subject, minutes: float, folder: Path, rounds: int) 
     times = interleaved(work, rounds, warm_up=rounds > 1)
     path.unlink()
     what = f"classify {minutes:g} min, {subject.name}, freed memory"
-    return [
-        Row(group="memory", what=f"{what} {name}", unit="s", ours=seconds, headline=True) for name, seconds in times.items()
-    ]
+    return [Row(group="memory", what=f"{what} {name}", unit="s", ours=seconds) for name, seconds in times.items()]
 
 
 def write_noise(path: Path, seconds: float, rate: int = 16_000) -> None:

@@ -42,7 +42,6 @@ def sonification_rows(
             ours=times[f"{precision} {count}"],
             reference=count * one,
             limit=count * flop / runs[precision].rate(times[f"limit {precision}"]),
-            headline=group == "sonification",
         )
         for precision in precisions
         for count in counts

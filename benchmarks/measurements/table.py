@@ -9,6 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+# What README shows.
+README_ROWS = (
+    "embedding: full size, auto (bfloat16), batch 8",
+    "sonification: 1 prototype, full size, auto (bfloat16)",
+    "training: head of 100 prototypes, width 768, batch 256",
+    "start-up: pecmae classify CLIP",
+    "memory: classify 2 h, mini",
+)
 README_MARK = re.compile(r"(?<=<!-- performance -->\n).*?(?=<!-- /performance -->)", re.DOTALL)
 
 HEAD = ("what is measured", "unit", "pecmae", "reference schedule", "faster", "machine's limit", "reached")
@@ -25,8 +33,11 @@ class Row:
     reference: float | None = None
     limit: float | None = None
     more_is_better: bool = False
-    # Whether README shows it.
-    headline: bool = False
+
+    @property
+    def name(self) -> str:
+        """Group and what, as the tables have it."""
+        return f"{self.group}: {self.what}"
 
     @property
     def ratio(self) -> float | None:
@@ -69,7 +80,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1)
 
 def render(rows: Iterable[Row]) -> str:
     """The table; a group's name stands before its rows' own."""
-    return markdown(HEAD, [(f"{row.group}: {row.what}", *row.cells()[1:]) for row in rows], words=2)
+    return markdown(HEAD, [(row.name, *row.cells()[1:]) for row in rows], words=2)
 
 
 def page(rows: Sequence[Row], machine: Mapping[str, Any], checks: Mapping[str, float], command: str) -> str:
@@ -78,8 +89,9 @@ def page(rows: Sequence[Row], machine: Mapping[str, Any], checks: Mapping[str, f
     equal = [(name, f"{value:.1e}") for name, value in checks.items()]
     return (
         f"# Performance\n\nMade by `{command}`.\nMachine: {facts}.\n\n{render(rows)}\n"
-        "README says what the columns mean. Like is compared with like: in float32 the library and the reference schedule\n"
-        "give the same numbers. Largest difference, as a share of the largest value, and what rounding takes from z:\n\n"
+        "[Speed and memory](guide/speed.md) says what the columns mean. Like is compared with like: in float32 the library\n"
+        "and the reference schedule give the same numbers. Largest difference, as a share of the largest value, and what\n"
+        "rounding takes from z:\n\n"
         f"{markdown(('what', 'difference'), equal)}"
     )
 
@@ -105,7 +117,7 @@ def read_json(path: Path) -> tuple[list[Row], dict[str, float]]:
 
 
 def put_into_readme(path: Path, rows: Iterable[Row]) -> None:
-    """Replace what stands between the marks of `path` by the table of the headline rows.
+    """Replace what stands between the marks of `path` by the table of `README_ROWS`.
 
     Raises
     ------
@@ -115,5 +127,5 @@ def put_into_readme(path: Path, rows: Iterable[Row]) -> None:
     text = path.read_text(encoding="utf-8")
     if not README_MARK.search(text):
         raise ValueError(f"{path}: the lines <!-- performance --> and <!-- /performance --> are missing; add them.")
-    table = f"\n{render(row for row in rows if row.headline)}\n"
+    table = f"\n{render(row for row in rows if row.name in README_ROWS)}\n"
     path.write_text(README_MARK.sub(lambda _: table, text), encoding="utf-8")

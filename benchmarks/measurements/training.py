@@ -87,7 +87,6 @@ def training_rows(sizes: Sizes, steps: int, rounds: int) -> list[Row]:
             reference=published_steps / times["reference"],
             limit=limit,
             more_is_better=True,
-            headline=True,
         )
     ]
 
