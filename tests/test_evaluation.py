@@ -40,12 +40,31 @@ def test_interval_holds_the_accuracy_and_narrows_with_data():
 
 @pytest.mark.parametrize(("level", "deviations"), [(0.95, 1.96), (0.5, 0.674)])
 def test_interval_is_that_of_the_normal_limit(level, deviations):
-    # The mean of two recalls, each the share of 400 independent tracks that are right: 0.5 and 0.9.
-    result = evaluation([0] * 400 + [1] * 400, [0, 1] * 200 + [1] * 360 + [0] * 40)
-    deviation = np.sqrt(0.5 * 0.5 / 400 + 0.9 * 0.1 / 400) / 2
+    # The mean of two recalls, shares of 200 and of 800 independent tracks that are right: 0.5 and 0.9.
+    result = evaluation([0] * 200 + [1] * 800, [0, 1] * 100 + [1] * 720 + [0] * 80)
+    deviation = np.sqrt(0.5 * 0.5 / 200 + 0.9 * 0.1 / 800) / 2
     expected = 0.7 - deviations * deviation, 0.7 + deviations * deviation
     assert result.interval(level) == pytest.approx(expected, abs=0.003)
     assert result.to_dict()["interval_95"] == list(result.interval(0.95))
+
+
+def test_what_was_measured_is_written_under_its_name():
+    result = evaluation([0, 0, 1, 1], [0, 0, 1, 2], [1.0, 0.9, 0.8, 0.7])
+    assert result.to_dict() == {
+        "accuracy": 0.75,
+        "interval_95": [0.5, 1.0],
+        "recalls": {"a": 1.0, "b": 0.5},
+        "not_measured": ["c"],
+        "calibration_error": pytest.approx((0 + 0.1 + 0.2 + 0.7) / 4),
+        "num_tracks": 4,
+        "labels": ["a", "b", "c"],
+        "confusion": [[2, 0, 0], [0, 1, 1], [0, 0, 0]],
+        "failed": {},
+    }
+    accuracy, error = result.measurements("My Songs (2nd)", "test", "a command")
+    assert (accuracy.metric_type, accuracy.value, error.metric_type, error.value) == ("accuracy", 0.75, "ece", 0.25)
+    assert (accuracy.metric_name, error.dataset_type) == ("Class-normalised accuracy (2 of 3 classes)", "my-songs-2nd")
+    assert (error.dataset_name, error.split, error.command) == ("My Songs (2nd)", "test", "a command")
 
 
 def test_bins_weigh_as_much_as_they_hold():

@@ -1,9 +1,11 @@
 """Explanations whose numbers can be followed by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from pecmae import Explanation
+from pecmae import Explanation, Prediction
 
 LABELS = ("calm", "lively", "odd")
 # Two prototypes a class, class-major; two segments.
@@ -98,3 +100,63 @@ def test_one_class_has_no_runner_up():
         logits=np.full(1, 2.0),
     )
     assert alone.runner_up is None
+
+
+def test_equal_prototypes_are_named_in_their_order_five_of_them():
+    alike = Explanation(
+        labels=("a", "b"),
+        prototype_labels=np.repeat([0, 1], 20),
+        segment_similarities=np.full((1, 40), 0.5),
+        weight=np.repeat([[1.0], [-1.0]], 40, axis=1),
+        bias=np.zeros(2),
+        logits=np.array([20.0, -20.0]),
+    )
+    assert [(label, number) for label, number, _ in alike.top()] == [("a", number) for number in range(5)]
+    contrast = alike.contrast("a", "b")
+    assert [(label, number) for label, number, _ in contrast.top()] == [("a", number) for number in range(5)]
+    many = dataclasses.replace(contrast, segments=np.zeros(40))
+    assert [number for number, _ in many.top_segments()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("logit", "error", "accepted"), [(100, 9e-4, True), (100, 1.2e-3, False), (0.1, 1.2e-5, False)])
+def test_parts_may_miss_the_logits_by_rounding_alone(logit, error, accepted):
+    def explain() -> Explanation:
+        return Explanation(
+            labels=("a",),
+            prototype_labels=np.zeros(1, int),
+            segment_similarities=np.ones((1, 1)),
+            weight=np.full((1, 1), logit),
+            bias=np.zeros(1),
+            logits=np.full(1, logit + error),
+        )
+
+    if accepted:
+        assert explain().label == "a"
+        return
+    with pytest.raises(ValueError, match="they belong to different models"):
+        explain()
+
+
+def test_an_unknown_class_is_answered_with_the_known_ones(explanation):
+    with pytest.raises(ValueError, match="'polka' is not a class of this model; choose from calm, lively, odd"):
+        explanation.top("polka")
+
+
+@pytest.mark.parametrize(("duration", "written"), [(2.5, 2.5), (float("nan"), None)])
+def test_a_prediction_is_written_under_its_names(duration, written):
+    prediction = Prediction(
+        label="b",
+        score=0.75,
+        scores={"b": 0.75, "a": 0.25},
+        logits=np.array([0.0, 1.0]),
+        segment_logits=np.zeros((3, 2)),
+        segment_similarities=np.ones((3, 2)),
+        duration=duration,
+    )
+    assert prediction.to_dict() == {
+        "label": "b",
+        "score": 0.75,
+        "scores": {"b": 0.75, "a": 0.25},
+        "duration": written,
+        "num_segments": 3,
+    }
