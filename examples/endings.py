@@ -1,13 +1,12 @@
 """How training scripts end: with a sentence and an exit status, never a traceback for what is no fault of the program's."""
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
+from pecmae.cli.signals import INTERRUPTED, as_interruptions
 from pecmae.errors import PecmaeError
 from pecmae.training.runs import Checkpoints
 
@@ -21,23 +20,15 @@ def ending_in_words(output: str | os.PathLike[str]) -> Iterator[None]:
     output : path
         Folder of the run, which the same command continues.
     """
-    received = [int(signal.SIGINT)]
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except (PecmaeError, OSError) as error:
-        sys.exit(str(error) if _is_first() else 1)
-    except KeyboardInterrupt:
-        if _is_first():
-            print(_how_to_go_on(Path(output)), file=sys.stderr)
-        sys.exit(128 + received[-1])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with as_interruptions() as received:
+        try:
+            yield
+        except (PecmaeError, OSError) as error:
+            sys.exit(str(error) if _is_first() else 1)
+        except KeyboardInterrupt:
+            if _is_first():
+                print(_how_to_go_on(Path(output)), file=sys.stderr)
+            sys.exit(128 + received[0] if received else INTERRUPTED)
 
 
 def _is_first() -> bool:

@@ -45,6 +45,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     tracks, failed = embed_files(cache, clips, model.labels, skip_bad=True, progress=True)
     evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
     report: dict[str, Any] = {"data": collection.name, "split": args.split, "tracks": evaluation.to_dict()}
+    for note in chosen_clips.notes:
+        print(note, file=sys.stderr)
     report["notes"] = [*collection.notes, *chosen_clips.notes]
     report["reasons"] = track_reasons(model.head, tracks).to_dict()
     if args.picture:
@@ -86,12 +88,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--picture", type=Path, help="write the confusion matrix here (.png, .svg, .pdf); needs matplotlib")
     parser.add_argument("--output", type=Path, help="JSON file (default: standard output)")
     args = parser.parse_args(argv)
+    for path in (args.output, args.picture):
+        if path is not None and not path.absolute().parent.is_dir():
+            sys.exit(f"{path}: the folder {path.parent} does not exist; make it first.")
     try:
         report = measure(args)
     except (PecmaeError, FileNotFoundError) as error:
         sys.exit(str(error))
-    for note in report["notes"]:
-        print(note, file=sys.stderr)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     if args.output:
         args.output.write_text(text, encoding="utf-8")

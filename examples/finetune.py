@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from endings import ending_in_words
+from pecmae.core.devices import DTYPES
 from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.finetuning import FitResult, fit
 from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, HeadFit
@@ -70,7 +71,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluate-every", type=int, default=500, help="steps between looks at the validation loss (default: 500)"
     )
-    parser.add_argument("--dtype", default="float32", help="stored precision of the model (default: float32)")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="stored precision of the model (default: float32)"
+    )
     parser.add_argument("--bundle", action="store_true", help="store the autoencoder in the model, not where a Hub id leads to")
     parser.add_argument("--log-with", choices=["tensorboard"], help="also write curves for this tracker, into OUTPUT")
     add_training_arguments(parser, presets=PRESETS)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from endings import ending_in_words
 from pecmae import PECMAE
 from pecmae.autoencoder.codec_istft import ISTFTDecoder
 from pecmae.core.files import write_json
@@ -61,6 +62,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=["float32", "float16"], help="stored precision of the result (default: float32)")
     add_training_arguments(parser, presets=PRESETS)
     args = parser.parse_args(argv)
+    with ending_in_words(args.output):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, measure, save."""
     sizes, from_random, against_critic = PRESETS[args.preset]
     settings, output = training_settings(args, against_critic if args.critic else from_random), Path(args.output)
 

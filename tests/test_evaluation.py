@@ -7,6 +7,7 @@ from pecmae import ConfigError
 from pecmae.data.collection import LabelledFile
 from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.tracks import embed_files
+from pecmae.evaluation.plots import plot_confusion
 from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
 
 
@@ -102,3 +103,32 @@ def test_files_are_classified_and_bad_ones_named(tiny_model, tone, tmp_path):
         embed_files(cache, [LabelledFile(tmp_path / "good.wav", "polka")], tiny_model.labels)
     with pytest.raises(ConfigError, match="None of the 1 files could be read"):
         embed_files(cache, files[1:], tiny_model.labels, skip_bad=True)
+
+
+def test_classes_without_tracks_are_named_and_one_class_has_no_accuracy():
+    two, one = evaluation([0, 0, 1], [0, 1, 1]), evaluation([0, 0], [0, 0])
+    assert two.not_measured == ("c",)
+    assert two.measurements("d", "test", "run")[0].metric_name == "Class-normalised accuracy (2 of 3 classes)"
+    assert (one.accuracy, one.interval(), one.not_measured) == (None, None, ("b", "c"))
+    assert one.mean_recall == 1.0
+    assert [found.metric_type for found in one.measurements("d", "test", "run")] == ["ece"]
+    assert json.loads(json.dumps(one.to_dict(), allow_nan=False))["interval_95"] is None
+
+
+@pytest.mark.parametrize(("classes", "texts", "named"), [(3, 2, 3), (120, 0, 120), (900, 0, 300)])
+def test_a_confusion_matrix_of_many_classes_stays_a_picture(classes, texts, named):
+    labels = tuple(f"$species_{number}" for number in range(classes))
+    both = np.arange(2)
+    figure = plot_confusion(Evaluation(labels, ("x", "y"), both, both, np.full(2, 0.5), {}))
+    axes = figure.axes[0]
+    assert max(figure.get_size_inches()) < 24
+    assert len(axes.texts) == texts
+    assert len(axes.get_yticklabels()) == named
+    assert f"{classes - 2} classes have no tracks" in axes.get_title()
+
+
+def test_dollars_in_names_are_no_mathematics(tmp_path):
+    both = np.arange(2)
+    figure = plot_confusion(Evaluation(("a$\\frac$b", "$^$"), ("x", "y"), both, both, np.full(2, 0.5), {}), title="$_$ {")
+    figure.savefig(tmp_path / "c.png", dpi=30)
+    assert (tmp_path / "c.png").stat().st_size > 1000

@@ -147,6 +147,9 @@ def fit(
     with own_accelerator(settings, accelerator) as accelerator, locked(output, accelerator):
         shown = progress and accelerator.is_main_process
         collection = data if isinstance(data, Collection) else load_collection(data)
+        if collection is not data and accelerator.is_main_process:
+            for note in collection.notes:
+                _log.warning(note)
         if len(collection.labels) < 2:
             raise ConfigError(
                 f"{collection.name}: one class alone ({collection.labels[0]!r}); a classifier needs at least two."
@@ -253,9 +256,7 @@ def _without(collection: Collection, failed: Mapping[str, str]) -> Collection:
 
 
 def _tell(result: FitResult) -> None:
-    """Log what was left out, and what could not be measured."""
-    for note in result.collection.notes:
-        _log.warning(note)
+    """Log what could not be measured."""
     for split, found in result.evaluations.items():
         if found.not_measured:
             _log.warning("%s: no clips of %s in %s; nothing is known of how well they are told.",

@@ -9,6 +9,8 @@ from functools import cache
 
 import torch
 
+from pecmae.errors import ConfigError
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Below this width of the model calls cost more than arithmetic, and half the bits gain nothing.
 NARROW = 64
@@ -25,7 +27,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
 
     Raises
     ------
-    ValueError
+    ConfigError
         There is no such device here.
     """
     if device is None:
@@ -34,7 +36,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         picked = torch.device(device)
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={str(device)!r} cannot be used here; choose cpu, or cuda where a GPU is.") from error
+        raise ConfigError(f"device={str(device)!r} cannot be used here; choose cpu, or cuda where a GPU is.") from error
     return picked
 
 
@@ -43,7 +45,7 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
 
     Raises
     ------
-    ValueError
+    ConfigError
         It is none of them.
     """
     if dtype is None:
@@ -51,7 +53,7 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     picked = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if picked is None or picked not in DTYPES.values():
         choices = ", ".join(DTYPES)
-        raise ValueError(f"dtype={str(dtype)!r} is not known; choose one of {choices}, or auto where a model is loaded.")
+        raise ConfigError(f"dtype={str(dtype)!r} is not known; choose one of {choices}, or auto where a model is loaded.")
     return picked
 
 

@@ -1,6 +1,7 @@
 """What is wrong with a collection, found before any work: one report of missing, unreadable, repeated and misplaced clips."""
 
 import argparse
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +16,8 @@ from pecmae.data.folders import LAYOUTS
 from pecmae.data.load import DATASETS, load_collection
 from pecmae.data.splits import complete_splits
 from pecmae.errors import ConfigError, PecmaeError
+
+_log = logging.getLogger(__name__)
 
 # A class with fewer training clips than this is named.
 MINIMUM_CLIPS = 2
@@ -261,5 +264,8 @@ def prepare_collection(
 
 
 def collection_from_arguments(args: argparse.Namespace) -> Collection:
-    """The collection that the options of `add_data_arguments` describe, as it lies on the disk."""
-    return load_collection(args.data, dataset=args.dataset, root=args.root, group_by=args.group_by, layout=args.layout)
+    """The collection that the options of `add_data_arguments` describe, as it lies on the disk; its notes go to the log."""
+    found = load_collection(args.data, dataset=args.dataset, root=args.root, group_by=args.group_by, layout=args.layout)
+    for note in found.notes:
+        _log.warning(note)
+    return found
