@@ -1,5 +1,8 @@
 """Tracks are cut, padded and masked alike wherever they are embedded."""
 
+import copy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -46,10 +49,10 @@ def test_short_tracks_share_a_batch_and_come_out_in_order(tiny_autoencoder, tone
 
 @pytest.fixture(scope="module")
 def segments(tmp_path_factory: pytest.TempPathFactory) -> tuple[SegmentFeatures, EncodecModel]:
-    """Codec features of two files: three whole segments, and one that is half padding."""
+    """Codec features of three files: three whole segments, one that is half padding, one shorter than a frame."""
     folder, draws = tmp_path_factory.mktemp("segments"), np.random.default_rng(0)
     files = []
-    for name, samples in (("long", 2 * SEGMENT), ("short", SEGMENT // 2)):
+    for name, samples in (("long", 2 * SEGMENT), ("short", SEGMENT // 2 + 100), ("shorter", 100)):
         write_audio(folder / f"{name}.wav", draws.normal(0, 0.1, samples).astype(np.float32), RATE)
         files.append(LabelledFile(folder / f"{name}.wav", "a"))
     sizes = {"num_filters": 2, "hidden_size": 8, "upsampling_ratios": (8, 5, 4, 2), "num_codebooks": 2, "codebook_size": 16}
@@ -62,12 +65,12 @@ def segments(tmp_path_factory: pytest.TempPathFactory) -> tuple[SegmentFeatures,
 @torch.no_grad()
 def test_cached_embeddings_do_not_attend_to_padding(segments, tiny_autoencoder):
     found, _ = segments
-    assert found.lengths.tolist() == [30, 30, 30, 15]
+    assert found.lengths.tolist() == [30, 30, 30, 15, 1]
     embeddings = found.embeddings(tiny_autoencoder.encodecmae)
     features = torch.from_numpy(found.features.astype(np.float32))
-    alone = tiny_autoencoder.encodecmae(features[3:, :15])[0]
+    alone = tiny_autoencoder.encodecmae(features[3:4, :15])[0]
     torch.testing.assert_close(torch.tensor(embeddings[3, :15]).float(), alone, atol=5e-3, rtol=5e-3)
-    assert (tiny_autoencoder.encodecmae(features[3:])[0, :15] - alone).abs().max() > 0.02
+    assert (tiny_autoencoder.encodecmae(features[3:4])[0, :15] - alone).abs().max() > 0.02
     whole = tiny_autoencoder.encodecmae(features[:3])
     torch.testing.assert_close(torch.tensor(embeddings[:3]).float(), whole, atol=5e-3, rtol=5e-3)
 
@@ -79,6 +82,23 @@ def test_cached_tokens_are_the_codec_s(segments):
     assert np.array_equal(found.tokens(codec), codes.permute(1, 2, 0).numpy())
 
 
+@torch.no_grad()
+def test_what_another_network_computed_is_not_taken_from_the_cache(segments, tiny_autoencoder, tmp_path):
+    found, codec = segments
+    before = np.array(found.embeddings(tiny_autoencoder.encodecmae))
+    other = copy.deepcopy(tiny_autoencoder.encodecmae)
+    other.projection.weight += 0.5
+    assert np.abs(found.embeddings(other) - before).max() > 0.01
+    assert np.array_equal(found.embeddings(tiny_autoencoder.encodecmae), before)
+    store = WaveformStore([LabelledFile(Path(found.folder).parent / "long.wav", "a")], tmp_path, RATE)
+    changed = copy.deepcopy(codec)
+    changed.encoder.layers[-1].conv.bias += 1.0
+    first, second = (
+        segment_features(one, store, tmp_path, segment_seconds=0.4, stride_seconds=0.4).features for one in (codec, changed)
+    )
+    assert np.abs(first - second).max() > 0.01
+
+
 def test_frames_beyond_the_length_are_padding():
     lengths, device = torch.tensor([3, 1]), torch.device("cpu")
     assert padding_mask(lengths, 3, device).tolist() == [[False] * 3, [False, True, True]]
@@ -88,7 +108,7 @@ def test_frames_beyond_the_length_are_padding():
 def test_every_step_draws_other_segments_with_what_belongs_to_them(segments):
     found, _ = segments
     settings, accelerator = TrainingSettings(steps=40, batch_size=3, learning_rate=0.1), Accelerator(cpu=True)
-    beside = np.arange(4, dtype=np.int16)[:, None, None] * np.ones((4, 30, 2), np.int16)
+    beside = np.arange(5, dtype=np.int16)[:, None, None] * np.ones((5, 30, 2), np.int16)
     make_batch = segment_batches(found, beside, settings.batch_size)
     drawn = []
     for step in range(settings.steps):
@@ -97,7 +117,7 @@ def test_every_step_draws_other_segments_with_what_belongs_to_them(segments):
         drawn.append(tuple(rows.tolist()))
         assert (features.dtype, numbers.dtype) == (torch.float32, torch.int64)
         assert torch.equal(features, torch.from_numpy(found.features[rows].astype(np.float32)))
-        assert (mask is None) == (3 not in drawn[-1])
-        assert mask is None or mask.sum(1).tolist() == [15 if row == 3 else 0 for row in drawn[-1]]
-    assert {row for rows in drawn for row in rows} == {0, 1, 2, 3}
+        assert (mask is None) == (max(drawn[-1]) < 3)
+        assert mask is None or mask.sum(1).tolist() == [30 - found.lengths[row] for row in drawn[-1]]
+    assert {row for rows in drawn for row in rows} == set(range(5))
     assert len(set(drawn)) > 10

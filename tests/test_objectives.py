@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pecmae import Autoencoder
 from pecmae.training.diffusion import DiffusionObjective
-from pecmae.training.encodecmae import MaskedTokenModel, MaskedTokenObjective, draw_span_mask
+from pecmae.training.encodecmae import MaskedTokenModel, MaskedTokenObjective, draw_span_mask, masked_token_loss
 from pecmae.training.loop import StepContext
 
 
@@ -70,6 +70,15 @@ class TestDiffusion:
         assert torch.histc(asked.sigma, 4, 0, 1).div(self.ROWS).sub(0.25).abs().max() < 0.05
         assert len(asked.sigma.unique()) == self.ROWS
 
+    def test_the_context_decides_all_that_is_drawn(self, objective, batch, monkeypatch):
+        features, embeddings = batch
+        first, again = Asked(features), Asked(features)
+        for asked in (first, again):
+            monkeypatch.setattr(objective.autoencoder, "denoise", asked)
+            objective((features, embeddings, None), context(3))
+        for name in ("sigma", "noisy", "z"):
+            assert torch.equal(getattr(first, name), getattr(again, name))
+
     def test_one_in_ten_learns_without_z(self, objective, batch, monkeypatch):
         features, embeddings = batch
         asked = Asked(features)
@@ -107,6 +116,37 @@ class TestMaskedTokens:
         assert [run_lengths(row) for row in mask] == [[span]] * 20
         assert len({int(row.nonzero()[0]) for row in mask}) > 3
 
+    def test_spans_are_of_the_published_length_and_hide_half(self):
+        generator = torch.Generator().manual_seed(0)
+        mask = draw_span_mask(10, 150, proportion=0.1, generator=generator)
+        assert [run_lengths(row) for row in mask] == [[15]] * 10
+        assert draw_span_mask(3, 300, generator=generator).sum(1).tolist() == [150] * 3
+
+    def test_the_decoder_sees_visible_frames_and_the_positions_of_all(self, tiny_autoencoder):
+        torch.manual_seed(0)
+        model = MaskedTokenModel(tiny_autoencoder.encodecmae, num_decoder_layers=1, num_codebooks=2, codebook_size=5).eval()
+        features, masked = torch.randn(1, 6, 8), torch.tensor([[False, True, False, True, True, False]])
+        seen = []
+        handle = model.decoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+        with torch.no_grad():
+            model(features, masked)
+            visible = model.encodecmae.encoder(model.encodecmae.project(features)[:, ~masked[0]])
+            expected = model.encodecmae.position(6).expand(1, -1, -1).clone()
+            expected[:, ~masked[0]] += model.decoder_projection(visible)
+        handle.remove()
+        torch.testing.assert_close(seen[0], expected)
+
+    def test_padding_counts_neither_as_hidden_nor_as_visible(self):
+        tokens = torch.zeros(1, 5, 1, dtype=torch.int64)
+        logits = torch.zeros(1, 5, 1, 4)
+        logits[0, 1, 0, 0] = 50.0  # right: nothing is lost there
+        logits[0, 3:, 0, 1] = 50.0  # wrong, where nothing is
+        masked = torch.tensor([[True, False, False, True, False]])
+        padding_mask = torch.arange(5)[None] >= 3
+        loss = masked_token_loss(logits, tokens, masked, padding_mask, masked_weight=0.8)
+        # Hidden: the first frame alone. Visible: one frame that is right, one of four tokens guessed.
+        assert loss == pytest.approx((0.8 + 0.2 / 2) * math.log(4), rel=1e-5)
+
     def test_spans_reach_the_last_frame_and_the_first(self):
         mask = draw_span_mask(200, 12, span=3, proportion=0.25, generator=torch.Generator().manual_seed(0))
         assert mask.any(0).all()
@@ -121,31 +161,35 @@ class TestMaskedTokens:
         objective, seen = MaskedTokenObjective(model, 25.0), []
 
         def answer(features: Tensor, masked: Tensor, padding_mask: Tensor | None) -> Tensor:
-            """Right about hidden frames in the first codebook, wrong in the second and elsewhere."""
-            seen.append(masked)
+            """Right about hidden frames that are real, in the first codebook; wrong in the second and elsewhere."""
+            seen.append((masked, padding_mask))
             logits = torch.zeros(*features.shape[:2], 2, 5)
-            logits[..., 0, 3] = torch.where(masked, 50.0, 0.0)
-            logits[..., 0, 1] = torch.where(masked, 0.0, 50.0)
-            logits[..., 1, 1] = 50.0
+            right = masked & ~given_padding
+            logits[..., 0, 3] = torch.where(right, 50.0, 0.0)
+            logits[..., 0, 1] = torch.where(right, 0.0, 50.0)
+            logits[..., 1, 3] = 50.0
             return logits
 
         monkeypatch.setattr(model, "forward", answer)
-        tokens = torch.full((2, 20, 2), 3)
-        padding_mask = torch.arange(20) >= torch.tensor([[20], [14]])
-        found = objective((torch.zeros(2, 20, 8), tokens, padding_mask), context())
+        tokens = torch.tensor([3, 1]).expand(2, 20, 2)
+        given_padding = torch.arange(20) >= torch.tensor([[20], [14]])
+        found = objective((torch.zeros(2, 20, 8), tokens, given_padding), context())
         assert found["accuracy"] == 1.0
         # Hidden frames: the mean of 0 and 50. Visible ones: 50 in both codebooks.
         assert found["loss"] == pytest.approx(0.9 * 25 + 0.1 * 50, rel=1e-4)
-        assert seen[0].sum(1).tolist() == [10, 10]
+        ((masked, padding_mask),) = seen
+        assert masked.sum(1).tolist() == [10, 10]
+        assert padding_mask is given_padding
 
     def test_every_step_hides_other_spans(self, monkeypatch, tiny_autoencoder):
         model = MaskedTokenModel(tiny_autoencoder.encodecmae, num_decoder_layers=1, num_codebooks=2, codebook_size=5)
         objective, seen = MaskedTokenObjective(model, 25.0), []
-        forward = model.forward
-        monkeypatch.setattr(model, "forward", lambda *given: seen.append(given[1]) or forward(*given))
-        for seed in (0, 0, 1):
-            objective((torch.zeros(8, 100, 8), torch.zeros(8, 100, 2, dtype=torch.int64), None), context(seed))
+        monkeypatch.setattr(model, "forward", lambda *given: seen.append(given[1]) or torch.zeros(8, 100, 2, 5))
+        batch = torch.zeros(8, 100, 8), torch.zeros(8, 100, 2, dtype=torch.int64), None
+        for seed in (0, *range(60)):
+            objective(batch, context(seed))
         assert torch.equal(seen[0], seen[1])
-        assert not torch.equal(seen[0], seen[2])
-        # Fifty frames of a row in spans of five; single frames would make about 25 runs.
-        assert all(len(run_lengths(row)) <= 14 for row in seen[0])
+        assert len({mask.numpy().tobytes() for mask in seen}) == 60
+        # Fifty frames of a row in spans of five; single frames would make about 25 runs, spans of fifteen five.
+        runs = [len(run_lengths(row)) for mask in seen for row in mask]
+        assert 6 < sum(runs) / len(runs) < 12

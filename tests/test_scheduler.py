@@ -6,6 +6,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from pecmae import VDiffusionScheduler
+from pecmae.autoencoder.sampling import VDiffusionSolver
 
 ALGORITHMS = ["ddim", "dpmsolver++", "multistep"]
 
@@ -84,6 +85,23 @@ def test_halving_the_step_more_than_halves_the_second_order_error(noise, algorit
         found = sample(VDiffusionScheduler(algorithm_type=algorithm_type), steps, noise, mean, std)
         errors.append(float((found - std * noise).abs().max()))
     assert errors[1] < errors[0] / factor
+
+
+def test_dpm_solver_carries_the_slope_of_x0_in_log_snr_on(noise):
+    scheduler = VDiffusionSolver("dpmsolver++")
+    scheduler.set_timesteps(6)
+    x, estimates = noise, torch.randn(6, *noise.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for index, (sigma, following) in enumerate(zip(scheduler.sigmas.tolist(), scheduler.sigmas.tolist()[1:], strict=False)):
+        (alpha, beta), (alpha_next, beta_next) = alpha_beta(sigma), alpha_beta(following)
+        x_next, x0 = scheduler.advance((alpha * x - estimates[index]) / beta, sigma, x)
+        torch.testing.assert_close(x0, estimates[index])
+        expected = x0
+        if 1 < index < 5:  # log-SNR is infinite at both ends
+            before, now, after = (math.log(a / b) for a, b in map(alpha_beta, scheduler.sigmas[index - 1 : index + 2].tolist()))
+            expected = x0 + 0.5 * (after - now) / (now - before) * (x0 - estimates[index - 1])
+        kept = beta_next / beta
+        torch.testing.assert_close(x_next, kept * x + (alpha_next - alpha * kept) * expected)
+        x = x_next
 
 
 def test_a_multistep_of_constant_curvature_is_exact_from_the_second_step_on(noise):

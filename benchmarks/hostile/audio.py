@@ -153,7 +153,7 @@ def _not_audio(draws: np.random.Generator) -> Iterator[tuple[str, str, bytes]]:
 
 
 def audio_cases(folder: Path, count: int, seed: int) -> Iterator[Case]:
-    """Write `count` files into a folder, the crafted ones first; the same for the same seed."""
+    """Write `count` files into a folder, the crafted ones first; alike for the same seed but for the times libsndfile notes."""
     draws = np.random.default_rng(seed)
     crafted = list(crafted_files(draws))
     if count < len(crafted):
