@@ -18,7 +18,7 @@ from pecmae.core.configs import (
     is_of_type,
     read_json_config,
 )
-from pecmae.core.weights import load_into, save_weights
+from pecmae.core.weights import load_module, save_weights
 from pecmae.errors import ConfigError
 from pecmae.hub.resolve import DownloadOptions
 from pecmae.prototypes.config import PrototypeHeadConfig
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pecmae.autoencoder.scheduler import VDiffusionScheduler
 
 MODEL_TYPE = "pecmae"
+# Of the normalisation of z, whose values lie near 1.
+LARGEST_SCALAR = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,12 @@ class ModelConfig:
         """
         check_keys(values, {"labels", "head", "normalisation", "autoencoder"}, source)
         labels, normalisation, reference = values["labels"], values["normalisation"], values["autoencoder"]
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        if not isinstance(labels, list) or not all(isinstance(label, str) and _is_writable(label) for label in labels):
             raise ConfigError(f"{source}: labels should be a list of names; restore it or save the model again.")
         check_keys(normalisation, {"mean", "std"}, f"{source}: normalisation")
-        if not all(is_of_type(value, float) for value in normalisation.values()) or not normalisation["std"] > 0:
+        if not all(is_of_type(value, float) and abs(value) <= LARGEST_SCALAR for value in normalisation.values()):
+            raise ConfigError(f"{source}: normalisation should hold a number mean and a positive std; save the model again.")
+        if not normalisation["std"] > 1 / LARGEST_SCALAR:
             raise ConfigError(f"{source}: normalisation should hold a number mean and a positive std; save the model again.")
         head = config_from_dict(PrototypeHeadConfig, values["head"], f"{source}: head")
         if len(labels) != head.num_classes or len(set(labels)) != len(labels):
@@ -86,6 +90,11 @@ class ModelConfig:
         )
 
 
+def _is_writable(label: str) -> bool:
+    """Whether a name is text: JSON can say half a character, which no file and no terminal takes."""
+    return label.isascii() or not any("\ud800" <= character <= "\udfff" for character in label)
+
+
 def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
     """Read the configuration and the head.
 
@@ -103,8 +112,11 @@ def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
         raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
     hashes = values.pop("sha256")
     config = ModelConfig.from_dict(values, str(path))
-    head = PrototypeHead(config.head, mean=config.mean, std=config.std)
-    load_into(head, directory / "model.safetensors", hashes.get("model.safetensors"))
+    head = load_module(
+        lambda: PrototypeHead(config.head, mean=config.mean, std=config.std),
+        directory / "model.safetensors",
+        hashes.get("model.safetensors"),
+    )
     return config, head
 
 

@@ -3,14 +3,21 @@
 import math
 from dataclasses import dataclass, field
 
-from pecmae.core.configs import (
-    ADDED_LATER,
-    check_choice,
-    check_positive,
-)
+from pecmae.core.configs import ADDED_LATER, LARGEST_SIZE, check_choice, check_numbers
 from pecmae.errors import ConfigError
 
 CODEC_DECODERS = ("encodec", "istft")
+
+# The largest values that make any sense: a file that asks for more is damaged.
+LIMITS = {
+    **dict.fromkeys(("num_encoder_layers", "num_summarizer_layers", "num_denoiser_layers"), 256),
+    **dict.fromkeys(("codec_num_lstm_layers", "istft_num_layers"), 256),
+    "segment_seconds": 600,
+    "num_inference_steps": 10_000,
+    "guidance_scale": 1000,
+    "guidance_stop": 1,
+}
+MOST_STRIDES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +56,9 @@ class AutoencoderConfig:
     guidance_stop: float = 0.625
 
     def __post_init__(self) -> None:
-        check_positive(self, but=("guidance_scale",))
-        if self.guidance_stop > 1:
-            raise ConfigError(f"guidance_stop={self.guidance_stop} must be above 0 and at most 1.")
+        check_numbers(self, at_most=LIMITS, any_sign=("guidance_scale",))
+        if len(self.codec_upsampling_ratios) > MOST_STRIDES or self.hop_length > LARGEST_SIZE:
+            raise ConfigError(f"codec_upsampling_ratios={self.codec_upsampling_ratios!r} are too many or too large.")
         check_choice("codec_decoder", self.codec_decoder, CODEC_DECODERS)
         if self.codec_decoder == "istft" and self.hop_length % (2 * self.istft_upsampling):
             raise ConfigError(

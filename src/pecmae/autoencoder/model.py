@@ -29,7 +29,7 @@ from pecmae.autoencoder.transformer import SinusoidalPosition
 from pecmae.core.configs import FORMAT_VERSION, config_from_dict, config_to_dict, read_json_config
 from pecmae.core.devices import keep_freed_memory, pick_device, pick_dtype, pick_loading_dtype, survive_forks
 from pecmae.core.files import save_directory_atomically
-from pecmae.core.weights import StateDict, load_into, load_strictly, save_weights
+from pecmae.core.weights import StateDict, filled, load_module, save_weights
 from pecmae.errors import ConfigError
 from pecmae.hub.resolve import DownloadOptions, PublishedAutoencoder, check_options, resolve_autoencoder
 
@@ -310,9 +310,8 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         picked = pick_loading_dtype(dtype, target, config.embedding_dim)
         if target.type == "cpu":
             keep_freed_memory()
-        model = cls(config)
         weights = path.parent / "model.safetensors"
-        load_into(model, weights, sha256.get("model.safetensors"))
+        model = load_module(lambda: cls(config), weights, sha256.get("model.safetensors"))
         if dtype == "auto" and picked != torch.float32:
             model._unrounded = weights.absolute()
         for part in model.children():
@@ -387,9 +386,7 @@ def convert_autoencoder_files(
 
 
 def _built(config: AutoencoderConfig, tensors: dict[str, Tensor]) -> Autoencoder:
-    model = Autoencoder(config)
-    load_strictly(model, tensors, "autoencoder checkpoint")
-    return model.eval()
+    return filled(lambda: Autoencoder(config), tensors, "autoencoder checkpoint").eval()
 
 
 def _convert_published(published: PublishedAutoencoder, folder: Path) -> None:

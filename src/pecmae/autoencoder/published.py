@@ -2,7 +2,6 @@
 
 import ast
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pecmae.autoencoder.config import AutoencoderConfig
-from pecmae.core.weights import StateDict, StrictTensors, load_weights, require_tensors
+from pecmae.core.weights import StateDict, StrictTensors, check_is_no_pointer, load_weights, require_tensors, shape_errors_named
 from pecmae.errors import CheckpointError
 
 # Published heads are 64 wide in the EnCodecMAE encoder, and 8 in number in the summarizer and the denoiser; the state dict
@@ -48,6 +47,7 @@ CODEC_RENAMES = (
 )
 
 
+@shape_errors_named("autoencoder checkpoint")
 def read_autoencoder(
     state_dict: StateDict, codec: StateDict, *, segment_seconds: float = 4.0
 ) -> tuple[AutoencoderConfig, dict[str, Tensor]]:
@@ -70,7 +70,7 @@ def read_autoencoder(
     Raises
     ------
     CheckpointError
-        A tensor is missing or unknown.
+        A tensor is missing, unknown or of an unexpected shape.
     """
     source = StrictTensors(state_dict, "autoencoder checkpoint")
     codec_tensors = convert_codec(codec)
@@ -222,7 +222,7 @@ def read_gin(path: str | os.PathLike[str]) -> dict[str, Any]:
             continue
         try:
             settings[match[1]] = ast.literal_eval(match[2])
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue  # a reference or a macro, none of which is needed
     return settings
 
@@ -247,7 +247,8 @@ def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; give the path of a published checkpoint.")
+    check_is_no_pointer(Path(path))
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # a damaged pickle ends in any error of the unpickler's: KeyError, IndexError, AttributeError, …
         raise CheckpointError(f"{path}: not a PyTorch file that holds nothing but tensors; download it again.") from error

@@ -15,7 +15,6 @@ the mean g, kept constant. In the angle nothing is singular at either end, where
 extrapolates, is infinite at both.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pecmae.core.configs import read_json
 from pecmae.errors import ConfigError
 
 ALGORITHM_TYPES = ("ddim", "dpmsolver++", "multistep")
@@ -174,7 +174,9 @@ def load_solver(directory: Path) -> VDiffusionSolver:
     if not path.is_file():
         return VDiffusionSolver()
     try:
-        return VDiffusionSolver(json.loads(path.read_text(encoding="utf-8"))["algorithm_type"])
+        return VDiffusionSolver(read_json(path, "save or download the model again.")["algorithm_type"])
+    except ConfigError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: this is no scheduler of pecmae ({error}); save or download the model again.") from None
 

@@ -1,6 +1,7 @@
 """Configurations as frozen dataclasses, read strictly: an unknown or missing key is an error that names it."""
 
 import json
+import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 # Marks a field that older files lack; its default is what they mean.
 ADDED_LATER = {"added_later": True}
+# No width, count or length of a model is larger, and no number that must be above 0 smaller. What a file's sizes ask for in all
+# is compared with its tensors before memory is taken, see `core.weights`.
+LARGEST_SIZE, SMALLEST = 2**20, 1e-6
+LARGEST_JSON = 16 << 20  # bytes
 Config = TypeVar("Config")
 
 
@@ -39,9 +44,13 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
     converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in converted.items():
         expected: Any = getattr(known[name].type, "__origin__", known[name].type)
-        if not is_of_type(value, expected):
+        inner = getattr(known[name].type, "__args__", (Any,))[0]
+        if not is_of_type(value, expected) or (expected is tuple and not all(is_of_type(item, inner) for item in value)):
             raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {expected.__name__}.")
-    return kind(**converted)
+    try:
+        return kind(**converted)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def check_keys(values: Any, known: set[str], source: str, optional: Collection[str] = ()) -> None:
@@ -62,20 +71,66 @@ def is_of_type(value: Any, expected: Any) -> bool:
     return isinstance(value, int | float) if expected is float else isinstance(value, expected)
 
 
-def check_positive(config: object, but: tuple[str, ...] = ()) -> None:
-    """Refuse numbers that are not above 0 (NaN too), alone or in tuples."""
+def check_numbers(config: object, *, at_most: Mapping[str, float], any_sign: tuple[str, ...] = ()) -> None:
+    """Refuse numbers, alone or in tuples, that are not above 0 (NaN too) or beyond all reason.
+
+    Parameters
+    ----------
+    config : dataclass
+    at_most : mapping of str to float
+        The largest value of some fields; of the others it is `LARGEST_SIZE`.
+    any_sign : tuple of str
+        Fields that may be 0 or negative, as small as `at_most` is large.
+    """
     for name, value in vars(config).items():
-        if name in but or isinstance(value, str | bool):
+        if isinstance(value, str | bool):
             continue
         numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers or not all(isinstance(number, Real) and float(number) > 0 for number in numbers):
+        limit = at_most.get(name, LARGEST_SIZE)
+        least = -limit if name in any_sign else SMALLEST
+        if not numbers or not all(isinstance(number, Real) for number in numbers):
             raise ConfigError(f"{name}={value!r} must be above 0.")
+        if name not in any_sign and not all(number > 0 for number in numbers):
+            raise ConfigError(f"{name}={value!r} must be above 0.")
+        if not all(least <= number <= limit for number in numbers):
+            raise ConfigError(f"{name}={value!r} must lie between {least:g} and {limit:g}.")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a `value` that is none of the `choices`."""
     if value not in choices:
         raise ConfigError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}.")
+
+
+def read_json(path: Path, advice: str) -> Any:
+    """Read JSON that holds nothing but what JSON can say; `advice` ends the message of an error.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, empty, too large for its purpose, nested too deep, or no JSON with finite numbers.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ConfigError(f"{path}: is larger than {LARGEST_JSON >> 20} MB, so pecmae did not write it; {advice}")
+        text = path.read_text(encoding="utf-8")
+        if not text.strip("\0 \r\n\t"):
+            raise ConfigError(f"{path}: is empty, as after a power cut or on a full disk; {advice}")
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; {advice}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid JSON (nested too deep); {advice}") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # also a UnicodeDecodeError
+        raise ConfigError(f"{path}: not valid JSON ({error}); {advice}") from None
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> dict[str, Any]:
@@ -99,12 +154,7 @@ def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> di
         The file is missing, is not such a file, comes from a newer version, or has hashes without that of the weights.
     """
     path = Path(path)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; save or download the model again.") from None
-    except ValueError as error:  # also a UnicodeDecodeError
-        raise ConfigError(f"{path}: not valid JSON ({error}); save or download the model again.") from None
+    config = read_json(path, "save or download the model again.")
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: it holds no JSON object; give a directory that pecmae saved.")
     found = config.get("format_version")

@@ -3,21 +3,20 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Any
 
 HASH_CHUNK_BYTES = 1 << 20
+# Inside a folder that is saved into: what is whole and not yet in its place.
+READY = ".pecmae-ready"
 
 
 @contextmanager
@@ -65,10 +64,11 @@ def synchronise(path: Path) -> None:
 
 @contextmanager
 def save_directory_atomically(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` that takes its place when the block ends well.
+    """Yield a temporary folder whose files appear in `target`, all of them or none, when the block ends well.
 
-    An error inside the block removes the temporary folder and leaves `target` as it was. Files of an existing `target`
-    that the block did not write stay in it (a user's own notes, say).
+    A new folder appears at once. One that exists (a repository, a mounted volume, the current folder) stays the folder it is,
+    with its permissions and all that the block did not write: the files lie ready inside it before the first is moved into its
+    place, and where a process dies between two, `finish_saving` moves the others.
 
     Parameters
     ----------
@@ -82,50 +82,73 @@ def save_directory_atomically(target: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises
     ------
-    NotADirectoryError
-        `target` is a file.
+    OSError
+        `target` or something in it is a file where a folder is needed, or the other way round; or it cannot be written.
     """
     # Resolved, so that a link to a directory keeps pointing to it.
-    target = Path(target).expanduser().resolve()
+    target = user_path(target).resolve()
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"{target}: a file of this name is in the way; choose another directory.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    temporary = None
     try:
-        written = temporary / "new"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".pecmae-", dir=target if target.is_dir() else target.parent))
+        written = temporary / "new"  # mkdtemp's own folder is private to its owner
         written.mkdir()
         yield written
-        if target.exists():
-            _keep_others(target, written)
-        _swap(written, target, replaced=temporary / "old")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _keep_others(old_folder: Path, new_folder: Path) -> None:
-    """Give `new_folder` the files of `old_folder` that it lacks; as links where the file system has them."""
-    for old in sorted(path for path in old_folder.rglob("*") if path.is_file() or path.is_symlink()):
-        kept = new_folder / old.relative_to(old_folder)
-        if kept.exists():
-            continue
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(old, kept, follow_symlinks=False)
-        except OSError:
-            shutil.copy2(old, kept, follow_symlinks=False)
-
-
-def _swap(written: Path, target: Path, *, replaced: Path) -> None:
-    """Put `written` in the place of `target`, which moves to `replaced`."""
-    if not target.exists():
-        written.rename(target)
-        return
-    target.rename(replaced)
-    try:
-        written.rename(target)
-    except BaseException:
-        replaced.rename(target)
+        for path in written.rglob("*"):
+            synchronise(path)
+        if target.is_dir():
+            _check_places(written, target)
+            finish_saving(target)  # an older one
+            written.rename(target / READY)
+            finish_saving(target)
+        else:
+            written.rename(target)
+            synchronise(target.parent)
+    except OSError as error:
+        # A write to a full disk names no file, and nobody knows the temporary one.
+        if error.errno and (not error.filename or (temporary and str(error.filename).startswith(str(temporary)))):
+            error.filename, error.filename2 = str(target), None
         raise
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def finish_saving(directory: Path) -> None:
+    """Move files that lie ready in `directory` into their places: a process may have died while it saved there.
+
+    Raises
+    ------
+    OSError
+        They cannot be moved.
+    """
+    ready = directory / READY
+    if not ready.is_dir():
+        return
+    for new in sorted(path for path in ready.rglob("*") if path.is_file()):
+        place = directory / new.relative_to(ready)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if place.is_file() and not place.is_symlink():
+                shutil.copymode(place, new)
+            new.replace(place)
+        except FileNotFoundError:  # another process has moved it
+            continue
+    for folder in [*(path for path in ready.rglob("*") if path.is_dir()), ready]:
+        synchronise(directory / folder.relative_to(ready))
+    shutil.rmtree(ready, ignore_errors=True)
+
+
+def _check_places(written: Path, target: Path) -> None:
+    """Refuse before anything is moved what could not be moved."""
+    for new in written.rglob("*"):
+        place = target / new.relative_to(written)
+        if place.is_dir() and not new.is_dir():
+            raise IsADirectoryError(f"{place}: a folder is in the place of a file to write; move it away.")
+        if new.is_dir() and place.exists() and not place.is_dir():
+            raise NotADirectoryError(f"{place}: a file is in the place of a folder to write; move it away.")
 
 
 def cache_root() -> Path:
@@ -156,9 +179,19 @@ def _content_hash(path: Path, _size: int, _time: int) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON whole or not at all; numbers that are none, which JSON has no word for, become null."""
+    text = json.dumps(without_nan(value), indent=1, allow_nan=False)
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(value, indent=1))
+        partial.write_text(text)
+
+
+def without_nan(value: Any) -> Any:
+    """Plain values with None in the place of NaN and infinite numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    return [without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:

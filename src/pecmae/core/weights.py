@@ -3,9 +3,10 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +15,12 @@ from torch import Tensor, nn
 from pecmae.core.files import file_sha256
 from pecmae.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
 WEIGHTS_FILE = "model.safetensors"
 StateDict = Mapping[str, Tensor]
+Module = TypeVar("Module", bound=nn.Module)
+# What weights are stored as, and the largest that a model, which holds them in float32, can take.
+STORED_TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+LARGEST_WEIGHT = torch.finfo(torch.float32).max
 
 
 class StrictTensors:
@@ -95,26 +96,40 @@ def weights_key(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def load_module(build: Callable[[], Module], path: Path, sha256: str | None) -> Module:
+    """Build a module and fill it from a file that `save_weights` wrote; see `filled`."""
+    return filled(build, load_weights(path, sha256), str(path))
+
+
 def load_into(module: nn.Module, path: Path, sha256: str | None) -> None:
-    """Fill `module` from a file that `save_weights` wrote; stored types become the module's own.
+    """Fill a module that exists, such as a part of a model, from a file that `save_weights` wrote; see `filled`."""
+    tensors = load_weights(path, sha256)
+    _check_names_and_shapes(module.state_dict(), tensors, str(path))
+    _check_values(tensors, str(path))
+    module.load_state_dict(dict(tensors))
+
+
+def filled(build: Callable[[], Module], tensors: StateDict, source: str) -> Module:
+    """Build a module and copy `tensors` into it; their types become the module's own.
+
+    Its sizes are compared with the tensors before memory is taken for it: a damaged configuration may ask for terabytes.
 
     Raises
     ------
     CheckpointError
-        The file is damaged or holds another model.
+        Names or shapes are not exactly the module's, or the values are no finite numbers; the message names `source` and the
+        first that differs.
     """
-    load_strictly(module, load_weights(path, sha256), str(path))
+    with torch.device("meta"):
+        expected = build().state_dict()
+    _check_names_and_shapes(expected, tensors, source)
+    _check_values(tensors, source)
+    module = build()
+    module.load_state_dict(dict(tensors))
+    return module
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy `tensors` into `module`.
-
-    Raises
-    ------
-    CheckpointError
-        Names or shapes are not exactly the module's; the message names `source` and the first that differs.
-    """
-    expected = module.state_dict()
+def _check_names_and_shapes(expected: StateDict, tensors: StateDict, source: str) -> None:
     if missing := sorted(set(expected) - set(tensors)):
         raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing; the file is incomplete or of another model.")
     if unknown := sorted(set(tensors) - set(expected)):
@@ -125,10 +140,22 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str)
                 f"{source}: tensor {name!r} has shape {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}; "
                 "the file is of another model."
             )
-    module.load_state_dict(dict(tensors))
 
 
-def load_weights(path: str | os.PathLike[str], expected_sha256: str | None) -> "dict[str, Tensor]":
+def _check_values(tensors: StateDict, source: str) -> None:
+    """Refuse types that are no plain floating-point numbers, and numbers that float32 cannot hold."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in STORED_TYPES:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in STORED_TYPES)
+            raise CheckpointError(
+                f"{source}: tensor {name!r} is of type {str(tensor.dtype).removeprefix('torch.')}; weights are one of {known}."
+            )
+        # One pass without a copy. Every comparison with NaN is false.
+        if tensor.numel() and not all(bound.abs() <= LARGEST_WEIGHT for bound in tensor.aminmax()):
+            raise CheckpointError(f"{source}: tensor {name!r} holds NaN or infinite values; get or save the model again.")
+
+
+def load_weights(path: str | os.PathLike[str], expected_sha256: str | None) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file after checking its hash.
 
     The Hub's client checks the size of what it downloads, not the content: a damaged file of the right size gets here.
@@ -155,6 +182,7 @@ def load_weights(path: str | os.PathLike[str], expected_sha256: str | None) -> "
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file; save or download the model again.")
+    check_is_no_pointer(path)
     if expected_sha256 is not None and (found := file_sha256(path)) != expected_sha256.lower():
         raise CheckpointError(
             f"{path}: the file is damaged or of another model (its sha256 is {found[:12]}…, config.json says "
@@ -164,9 +192,45 @@ def load_weights(path: str | os.PathLike[str], expected_sha256: str | None) -> "
         return load_file(path)
     except SafetensorError as error:
         raise CheckpointError(f"{path}: no readable safetensors file ({error}); get or save the model again.") from None
+    except (AttributeError, KeyError, TypeError) as error:  # a type of numbers that this torch does not know
+        raise CheckpointError(f"{path}: holds numbers of an unknown type ({error}); get or save the model again.") from None
+
+
+def check_is_no_pointer(path: Path) -> None:
+    """Refuse what git leaves in the place of a large file when git-lfs is not installed, and a web page saved in its place."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: is a pointer of git-lfs, not the weights; run 'git lfs pull' in that folder.")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise CheckpointError(f"{path}: is a web page, not the weights; download the file itself.")
 
 
 def require_tensors(found: object, source: str) -> None:
-    """Refuse what is no mapping of names to tensors."""
+    """Refuse what is no mapping of names to plain tensors that hold all the values that their shapes promise."""
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{source}: the file holds something else than tensors by name; give a published one.")
+    for name, tensor in found.items():
+        if not isinstance(name, str) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise CheckpointError(f"{source}: tensor {name!r} is stored in an unusual way; give a published file.")
+        if tensor.dtype not in STORED_TYPES and tensor.is_floating_point():
+            raise CheckpointError(f"{source}: tensor {name!r} is of type {tensor.dtype}; give a published file.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{source}: tensor {name!r} promises more values than it holds; download the file again.")
+
+
+@contextmanager
+def shape_errors_named(source: str) -> Iterator[None]:
+    """Say of tensors that do not fit each other which file they are of.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise CheckpointError(f"{source}: the tensors have unexpected shapes ({reason}); give a published file.") from error

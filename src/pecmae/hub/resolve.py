@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 import httpx2
 from huggingface_hub import constants, errors, snapshot_download
 
-from pecmae.core.files import save_directory_atomically
+from pecmae.core.files import finish_saving, save_directory_atomically
 from pecmae.core.options import refuse_unknown
 from pecmae.errors import HubError
 from pecmae.hub.zoo import ZooEntry, embedded_directory, find_entry, known_names
@@ -119,6 +119,7 @@ def resolve_directory(
         raise HubError("'' names no model; give a directory, a Hub id of the form owner/name, or None for the embedded model.")
     path = Path(model_id).expanduser()
     if path.is_dir():
+        finish_saving(path)
         return _checked(path / (subfolder or ""), required, described=str(model_id))
     if path.is_file():
         raise HubError(f"{model_id}: this is a file; give the directory that holds {required[0]}.")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pecmae.core.configs import ADDED_LATER, check_choice, check_positive
+from pecmae.core.configs import ADDED_LATER, check_choice, check_numbers
 
 DISTANCE_REDUCTIONS = ("mean", "sum")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -29,7 +29,7 @@ class PrototypeHeadConfig:
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_numbers(self, at_most={"temperature": 1e6, "kernel_scale": 1e6})
         check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
         check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
 

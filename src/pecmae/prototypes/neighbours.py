@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pecmae.core.configs import model_sha256
+from pecmae.core.configs import FORMAT_VERSION, config_from_dict, model_sha256, read_json_config
 from pecmae.core.files import atomic_write
-from pecmae.core.weights import load_weights
+from pecmae.core.weights import WEIGHTS_FILE, load_weights
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub.resolve import COMPANION_FILE
+from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.measures import NAMED, NEIGHBOURS, nearest_segments, segment_distances
 
 COMPANION_VERSION = 1
+# Of distances, seconds and counts.
+LARGEST_VALUE = 1e12
 
 _ARRAYS = (
     *("nearest_track", "nearest_label", "nearest_offset", "nearest_distance"),
@@ -100,14 +103,45 @@ class Neighbours:
                 if version > COMPANION_VERSION:
                     raise CheckpointError(f"{path}: format version {version} is newer than this pecmae reads; upgrade it.")
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-                names, count = tuple(json.loads(metadata["track_names"])), int(metadata["num_segments"])
-        except (SafetensorError, KeyError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+                names, count = json.loads(metadata["track_names"]), int(metadata["num_segments"])
+        except CheckpointError:
+            raise
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path}: cannot be read ({error}); write it again or delete it.") from None
-        if metadata.get("model_sha256") != model_sha256(Path(directory)):
+        config = read_json_config(Path(directory) / "config.json", format_version=FORMAT_VERSION)
+        if metadata.get("model_sha256") != config.get("sha256", {}).get(WEIGHTS_FILE):
             raise CheckpointError(f"{path}: describes other weights than those beside it; write it again or delete it.")
-        return cls(track_names=names, num_segments=count, **arrays)
+        head = config_from_dict(PrototypeHeadConfig, config.get("head", {}), f"{directory}: head")
+        if wrong := _what_is_wrong(arrays, names, count, head):
+            raise CheckpointError(f"{path}: {wrong}; write it again or delete it.")
+        return cls(track_names=tuple(names), num_segments=count, **arrays)
+
+
+def _what_is_wrong(arrays: Mapping[str, np.ndarray], names: Any, count: int, head: PrototypeHeadConfig) -> str | None:
+    """Why arrays do not describe the segments around the prototypes of a head, if they do not."""
+    nearest, embedded = arrays["nearest_track"].shape, arrays["sample_z"].shape
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return "track_names is no list of names"
+    if len(nearest) != 2 or len(embedded) != 2:
+        return f"nearest_track has the shape {nearest} and sample_z {embedded}"
+    shapes = {
+        **{name: (head.num_prototypes, nearest[1]) for name in _ARRAYS if name.startswith("nearest_")},
+        "wins": (head.num_prototypes,),
+        "sample_z": (embedded[0], head.embedding_dim),
+        "sample_labels": (embedded[0],),
+    }
+    # The smallest value that each may hold, and the largest.
+    most = {"nearest_track": len(names) - 1, "nearest_label": head.num_classes - 1, "sample_labels": head.num_classes - 1}
+    for name, array in arrays.items():
+        whole = name in most or name == "wins"
+        if array.shape != shapes[name] or array.dtype.kind not in ("iu" if whole else "f"):
+            return f"{name} has the shape {array.shape} and the type {array.dtype}, not {shapes[name]}"
+        least = -LARGEST_VALUE if name == "sample_z" else 0
+        if array.size and not (float(array.min()) >= least and float(array.max()) <= most.get(name, LARGEST_VALUE)):  # NaN too
+            return f"{name} holds values that cannot be"
+    if count < 0 or int(arrays["wins"].sum()) > max(count, 0):
+        return f"num_segments is {count}"
+    return None
 
 
 def carry_neighbours(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:

@@ -1,10 +1,11 @@
 """From the published prototype network's checkpoint to our head."""
 
-from pecmae.core.weights import StateDict, StrictTensors, load_strictly
+from pecmae.core.weights import StateDict, StrictTensors, filled, shape_errors_named
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 
 
+@shape_errors_named("prototype checkpoint")
 def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: float = 0.5) -> PrototypeHead:
     """Build a prototype head from the published network's state dict.
 
@@ -46,6 +47,4 @@ def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: flo
         adaptor=adaptor,
         adaptor_dim=len(converted["adaptor.linear1.bias"]) if adaptor else PrototypeHeadConfig.adaptor_dim,
     )
-    head = PrototypeHead(config, mean=mean, std=std)
-    load_strictly(head, converted, "prototype checkpoint")
-    return head.eval()
+    return filled(lambda: PrototypeHead(config, mean=mean, std=std), converted, "prototype checkpoint").eval()

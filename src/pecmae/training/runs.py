@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pecmae.core.files import write_json
+from pecmae.core.configs import read_json
+from pecmae.core.files import synchronise, write_json
 from pecmae.errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 1
@@ -95,7 +96,7 @@ class Checkpoints:
         path = self.output / "settings.json"
         wanted = json.loads(json.dumps(self.description))
         if self.newest() is not None and path.exists():
-            before = json.loads(path.read_text())
+            before = read_json(path, "delete it to continue the run without a look at its settings.")
             old, new = _flatten(before), _flatten(wanted)
             different = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
             changed = sorted(key for key in different if key.split(".")[-1] not in _FREE_SETTINGS)
@@ -119,17 +120,33 @@ class Checkpoints:
         target, partial = self.folder / f"step_{step}", self.folder / f"step_{step}.partial"
         if target.exists():
             return
-        accelerator.save_state(str(partial))
+        try:
+            self._write(accelerator, partial, step, ema, seconds)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{target}: the checkpoint cannot be written ({reason}); make room there and run the same command again, which "
+                "continues from the one before."
+            ) from error
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            if ema is not None:
-                save_file(ema.average, partial / "ema.safetensors")
-            write_json(partial / "progress.json", {"step": step, "seconds": seconds})
+            for path in partial.rglob("*"):
+                synchronise(path)
             partial.replace(target)
+            synchronise(self.folder)
             numbered = sorted(self.folder.glob("step_*"), key=lambda p: int(p.name.removeprefix("step_")))
             for old in numbered[: -self.keep]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
+
+    def _write(self, accelerator: Accelerator, folder: Path, step: int, ema: MovingAverage | None, seconds: float) -> None:
+        """Each process its part, the first what all share."""
+        accelerator.save_state(str(folder))
+        if accelerator.is_main_process:
+            if ema is not None:
+                save_file(ema.average, folder / "ema.safetensors")
+            write_json(folder / "progress.json", {"step": step, "seconds": seconds})
 
     def load(self, accelerator: Accelerator, ema: MovingAverage | None) -> tuple[int, float]:
         """Continue from the newest checkpoint; returns its step and the seconds spent so far (0, 0 for a new run)."""
@@ -142,7 +159,7 @@ class Checkpoints:
                 # Not loaded onto the device: "cpu:0", the name it has for one of several processes, is none to safetensors.
                 stored = load_file(newest / "ema.safetensors")
                 ema.average = {name: stored[name].to(accelerator.device) for name in ema.average}
-            progress = json.loads((newest / "progress.json").read_text())
+            progress = read_json(newest / "progress.json", "delete this folder.")
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{newest}: the checkpoint cannot be read ({error}); delete this folder.") from error
         return progress["step"], progress["seconds"]
@@ -200,7 +217,9 @@ class History:
 
     def __init__(self, path: Path | None, step: int) -> None:
         self.path = path
-        points = json.loads(path.read_text()) if path is not None and path.exists() else []
+        points = []
+        if path is not None and path.exists():
+            points = read_json(path, "delete it to continue the run with a new curve.")
         self.points = [p for p in points if p["step"] <= step]  # a run may restart before its last logged point
         self.window: list[dict[str, Tensor]] = []
 
