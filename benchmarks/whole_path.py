@@ -22,8 +22,6 @@ from pecmae.audio.segments import find_audio_files, load_audio, write_audio
 from pecmae.cli.app import main as pecmae
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import evaluate
-import finetune
 
 RATE = 24_000
 
@@ -71,16 +69,16 @@ def main(argv: list[str] | None = None) -> None:
         torch.manual_seed(0)
         Autoencoder(AutoencoderConfig()).save_pretrained(args.output / "autoencoder")
 
-    data = ["--data", str(args.output / "clips")]
+    data = str(args.output / "clips")
     fitting = ["--autoencoder", args.autoencoder or str(args.output / "autoencoder"), "--output", str(run)]
-    fitting += ["--prototypes", "1", "--preset", "mini", "--steps", str(args.steps)]
+    fitting += ["--prototypes", "1", "--steps", str(args.steps)]
     report = ["--model", str(model), "--output", str(args.output / "report.json")]
     saying = ["--class", label, "--prototype", "0", "--steps", "4", "--model", str(model), "--output", str(sound)]
     print("| step | seconds | processor seconds |\n|---|---:|---:|", flush=True)
     if args.autoencoder is None:
         timed("make the autoencoder and save it", save_random)
-    timed("finetune.py: check, embed, fit, save", lambda: finetune.main([*data, *fitting]))
-    timed("evaluate.py", lambda: evaluate.main([*data, *report, "--seeds", "0", "--round-trips", "1"]))
+    timed("pecmae fit: check, embed, fit, save", lambda: pecmae(["fit", data, *fitting]))
+    timed("pecmae evaluate", lambda: pecmae(["evaluate", data, *report, "--seeds", "0", "--round-trips", "1"]))
     timed("pecmae classify", lambda: pecmae(["classify", str(args.output / "clips" / label), "--model", str(model), "--json"]))
     timed("pecmae sonify: 1 prototype, 4 steps", lambda: pecmae(["sonify", *saying]))
 

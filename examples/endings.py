@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pecmae.cli.signals import INTERRUPTED, as_interruptions
 from pecmae.errors import PecmaeError
-from pecmae.training.runs import Checkpoints
+from pecmae.training.runs import how_to_go_on
 
 
 @contextmanager
@@ -27,16 +27,10 @@ def ending_in_words(output: str | os.PathLike[str]) -> Iterator[None]:
             sys.exit(str(error) if _is_first() else 1)
         except KeyboardInterrupt:
             if _is_first():
-                print(_how_to_go_on(Path(output)), file=sys.stderr)
+                print(f"\n{how_to_go_on(Path(output))}", file=sys.stderr)
             sys.exit(128 + received[0] if received else INTERRUPTED)
 
 
 def _is_first() -> bool:
     """Whether this process speaks for all that `accelerate launch` started."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def _how_to_go_on(output: Path) -> str:
-    newest = Checkpoints(output, {}, 1).newest()
-    done = f"{newest.name.removeprefix('step_')} steps are stored" if newest is not None else "no step is stored yet"
-    return f"\nInterrupted: {done} in {output}; give the same command again to go on from there."

@@ -18,17 +18,16 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from arguments import add_data_arguments, add_training_arguments, collection_from_arguments, training_settings
 from endings import ending_in_words
 from pecmae.core.devices import DTYPES
-from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.finetuning import FitResult, fit
-from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, HeadFit
-from pecmae.training.loop import add_training_arguments, training_settings
+from pecmae.prototypes.fitting import CLASS_LOSS_WEIGHT, HEAD_SETTINGS, PAPER_SETTINGS, HeadFit
 
 PRESETS = {
     "toy": replace(HEAD_SETTINGS, steps=6, batch_size=8, checkpoint_every=2),
-    "mini": replace(HEAD_SETTINGS, steps=5000, checkpoint_every=500),
-    "base": HEAD_SETTINGS,
+    "mini": HEAD_SETTINGS,
+    "paper": PAPER_SETTINGS,
 }
 
 

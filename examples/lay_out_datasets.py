@@ -1,8 +1,8 @@
 """Lay rendered music out as GTZAN and Medley-Solos-DB are distributed, to try their loaders without either data set.
 
     python examples/lay_out_datasets.py --data data --output trees
-    python examples/finetune.py --data trees/gtzan --dataset gtzan --output runs/gtzan-tree
-    python examples/finetune.py --data trees/medley-solos-db --dataset medley-solos-db --output runs/medley-tree
+    pecmae fit trees/gtzan --dataset gtzan --output runs/gtzan-tree
+    pecmae fit trees/medley-solos-db --dataset medley-solos-db --output runs/medley-tree
 
 DATA holds what render_music.py makes: genres/ and solos/. Folders, file names, rates and sample formats are those of the data
 sets, faults included: GTZAN's excluded numbers hold repeated clips and one that cannot be read, which a loader without the

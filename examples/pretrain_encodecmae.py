@@ -12,16 +12,23 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from arguments import (
+    add_data_arguments,
+    add_segment_arguments,
+    add_training_arguments,
+    collection_from_arguments,
+    training_segments,
+    training_settings,
+)
 from endings import ending_in_words
 from pecmae.autoencoder.encodecmae import EncodecMAE
 from pecmae.core.files import write_json
 from pecmae.core.weights import save_weights, weights_key
-from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.training.codec_widening import Codec
 from pecmae.training.encodecmae import MaskedTokenModel, MaskedTokenObjective
-from pecmae.training.loop import add_training_arguments, evaluate, train, training_settings
+from pecmae.training.loop import evaluate, train
 from pecmae.training.runs import start_from
-from pecmae.training.segments import add_segment_arguments, segment_batches, training_segments
+from pecmae.training.segments import segment_batches
 from pecmae.training.settings import TrainingSettings
 
 PRESETS = {

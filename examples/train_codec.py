@@ -15,10 +15,10 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecConfig
 
+from arguments import add_data_arguments, add_training_arguments, collection_from_arguments, training_settings
 from endings import ending_in_words
 from pecmae.core.files import write_json
 from pecmae.core.weights import weights_key
-from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.data.waveforms import WaveformStore
 from pecmae.training.codec import CodecObjective, codec_config, reset_codebooks
 from pecmae.training.codec_calibration import (
@@ -30,7 +30,7 @@ from pecmae.training.codec_calibration import (
 )
 from pecmae.training.codec_decoder import DecoderObjective, EncodecDecoder, EncodecEncoder
 from pecmae.training.codec_widening import Codec, with_wider_decoder
-from pecmae.training.loop import StepContext, add_training_arguments, train, training_settings
+from pecmae.training.loop import StepContext, train
 from pecmae.training.settings import TrainingSettings
 
 SEGMENT_SECONDS = 1.0

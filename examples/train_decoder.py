@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from arguments import add_data_arguments, add_training_arguments, collection_from_arguments, training_settings
 from endings import ending_in_words
 from pecmae import PECMAE
 from pecmae.autoencoder.codec_istft import ISTFTDecoder
 from pecmae.core.files import write_json
 from pecmae.core.weights import weights_key
-from pecmae.data.checks import add_data_arguments, collection_from_arguments
 from pecmae.data.waveforms import WaveformStore
 from pecmae.evaluation.sounds import check_codec
 from pecmae.training.codec_decoder import DecoderObjective, ReconstructionObjective
 from pecmae.training.critic import listening_critic
-from pecmae.training.loop import StepContext, add_training_arguments, train, training_settings
+from pecmae.training.loop import StepContext, train
 from pecmae.training.runs import start_from
 from pecmae.training.settings import TrainingSettings
 

@@ -311,7 +311,8 @@ def test_the_whole_path_goes_from_clips_to_sound(tiny_autoencoder, tmp_path, cap
     options = ["--data", str(tmp_path / "music"), "--output", str(output), "--autoencoder", str(tmp_path / "ae")]
     whole_path.main([*options, "--seconds", "0.8", "--steps", "3"])
     assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
-        "| finetune.py: check, embed, fit, save", "| evaluate.py", "| pecmae classify", "| pecmae sonify: 1 prototype, 4 steps"
+        "| pecmae fit: check, embed, fit, save", "| pecmae evaluate",
+        "| pecmae classify", "| pecmae sonify: 1 prototype, 4 steps",
     ]  # fmt: skip
     assert json.loads((output / "report.json").read_text())["tracks"]["num_tracks"] == 2
     assert audio_duration(output / "sound.wav") == pytest.approx(0.4)

@@ -19,7 +19,7 @@ def test_measured_results_become_the_hubs_model_index():
         dataset_name="My songs",
         dataset_type="my-songs",
         split="test",
-        command="python examples/evaluate.py",
+        command="pecmae evaluate DATA --model MODEL",
     )
     card = ModelCard(render_card("model", ModelCardFacts(name="m", labels=("a", "b"), metrics=(measured,))))
     (result,) = card.data.eval_results
@@ -30,7 +30,7 @@ def test_measured_results_become_the_hubs_model_index():
         "test",
     )
     assert card.data.model_name == "m"
-    assert "`python examples/evaluate.py`" in card.text
+    assert "`pecmae evaluate DATA --model MODEL`" in card.text
 
 
 def test_without_measurements_the_card_says_so():

@@ -12,12 +12,13 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-import evaluate
 import finetune
 import pecmae
 from audio_trees import write_gtzan, write_medley, write_tone
 from pecmae import PECMAE, Autoencoder, ConfigError
+from pecmae.cli import main as pecmae_console
 from pecmae.data.load import load_collection
+from pecmae.evaluation import report as evaluation_report
 from pecmae.evaluation.tracks import Evaluation
 from pecmae.finetuning import fit
 from pecmae.prototypes.fitting import HEAD_SETTINGS
@@ -69,7 +70,7 @@ def test_the_card_carries_the_evaluation_the_data_and_the_settings(tiny_autoenco
     assert (accuracy.metric_type, accuracy.dataset_split) == ("accuracy", "test")
     assert accuracy.metric_value == round(result.evaluations["test"].accuracy, 4)
     assert calibration.metric_type == "ece"
-    for text in ("music. Tracks: 10 train, 2 validation, 2 test.", "| steps | 8 of 8 |", "examples/evaluate.py --data DIR"):
+    for text in ("music. Tracks: 10 train, 2 validation, 2 test.", "| steps | 8 of 8 |", "pecmae evaluate DATA"):
         assert text in card.content
 
 
@@ -102,17 +103,22 @@ def test_gtzan_s_missing_clips_can_be_left_out(tiny_autoencoder, tmp_path):
     ],
     ids=["gtzan", "medley"],
 )
-def test_a_data_set_s_tree_through_both_scripts(tiny_autoencoder, tmp_path, capsys, monkeypatch, write, dataset, name, tested):
+def test_a_data_set_s_tree_through_script_and_console(
+    tiny_autoencoder, tmp_path, capsys, monkeypatch, write, dataset, name, tested
+):
     data = ["--data", str(write(tmp_path / "tree")), "--dataset", dataset]
     tiny_autoencoder.save_pretrained(tmp_path / "ae")
     run = ["--output", str(tmp_path / "run"), "--preset", "toy", "--prototypes", "1", "--skip-bad"]
     finetune.main([*data, "--autoencoder", str(tmp_path / "ae"), *run])
     assert json.loads(capsys.readouterr().out)["step"] == 6
     cached = sorted((tmp_path / "run" / "cache").rglob("*"))
-    monkeypatch.setattr(evaluate, "cache_root", lambda: pytest.fail("the run has a cache"))
+    monkeypatch.setattr(evaluation_report, "cache_root", lambda: pytest.fail("the run has a cache"))
     picture, output = tmp_path / "confusion.png", tmp_path / "report.json"
     model = ["--model", str(tmp_path / "run" / "model"), "--seeds", "1", "--round-trips", "2", "--device", "cpu"]
-    evaluate.main([*data, *model, "--picture", str(picture), "--output", str(output)])
+    options = [*data[1:], *model, "--picture", str(picture), "--output", str(output)]
+    with pytest.raises(SystemExit) as end:
+        pecmae_console(["evaluate", *options])
+    assert not end.value.code
     report = json.loads(output.read_text())
     assert sorted((tmp_path / "run" / "cache").rglob("*")) == cached  # nothing was embedded again
     assert (report["data"], report["split"]) == (name, "test")
@@ -129,8 +135,6 @@ def test_a_data_set_s_tree_through_both_scripts(tiny_autoencoder, tmp_path, caps
 def test_a_script_names_what_is_wrong_in_words(tmp_path):
     with pytest.raises(SystemExit, match="no such folder"):
         finetune.main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "run"), "--preset", "toy"])
-    with pytest.raises(SystemExit, match="no such folder"):
-        evaluate.main(["--data", str(tmp_path / "nowhere")])
 
 
 def test_two_processes_under_accelerate_share_the_work_and_end_with_the_weights_of_one(tiny_autoencoder, folder, tmp_path):

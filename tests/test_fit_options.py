@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
 import finetune
 from audio_trees import write_tone
 from pecmae import ConfigError, PrototypeHeadConfig
+from pecmae.cli import main as pecmae_console
 from pecmae.data.load import load_collection
 from pecmae.data.split_record import SplitRecord
 from pecmae.finetuning import fit
@@ -150,7 +150,8 @@ def test_evaluation_tests_on_what_fitting_tested_on(tiny_autoencoder, music, tmp
     finetune.main([*run, "--preset", "toy", "--prototypes", "2", "--seed", "5"])
     write_tone(data / "low" / "added.wav", 77, seconds=0.5)
     measured = ["--seeds", "0", "--round-trips", "0", "--no-health", "--output", str(tmp_path / "found.json")]
-    evaluate.main(["--data", str(data), "--model", str(tmp_path / "run" / "model"), *measured, "--device", "cpu"])
+    with pytest.raises(SystemExit):
+        pecmae_console(["evaluate", str(data), "--model", str(tmp_path / "run" / "model"), *measured, "--device", "cpu"])
     found = json.loads((tmp_path / "found.json").read_text())
     fitted = json.loads((tmp_path / "run" / "report.json").read_text())["evaluations"]["test"]
     assert found["tracks"]["calibration_error"] == pytest.approx(fitted["calibration_error"], abs=1e-5)

@@ -374,7 +374,7 @@ def test_an_autoencoder_is_not_a_model():
 
 def test_a_model_without_weights_says_how_to_make_them(hub):
     message = message_of(lambda: resolve_model("pecmae-gtzan-20"))
-    assert "examples/finetune.py" in message
+    assert "pecmae fit" in message
     assert "--prototypes-per-class 20" in message
     assert hub.requests == []
 

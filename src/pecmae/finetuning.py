@@ -112,7 +112,7 @@ def fit(
     head : HeadFit, optional
         What head to make and how to fit it; the published code's by default.
     settings : TrainingSettings
-        The published code's by default; `dataclasses.replace(HEAD_SETTINGS, steps=5000)` is enough for a few classes.
+        5 000 steps by default, which are enough for a few classes; `pecmae.prototypes.fitting.PAPER_SETTINGS` has 150 000.
     cache : path, optional
         Where embeddings are kept: `output/cache`, or a folder beside the Hub's cache.
     batch_size : int, optional
@@ -342,9 +342,7 @@ def _card_facts(
     split = "test" if "test" in evaluations else "validation" if "validation" in evaluations else None
     metrics: tuple[Measurement, ...] = ()
     if split is not None:
-        metrics = evaluations[split].measurements(
-            collection.name, split, "python examples/evaluate.py --data DIR --model MODEL"
-        )
+        metrics = evaluations[split].measurements(collection.name, split, "pecmae evaluate DATA --model MODEL")
     return {
         "training_data": f"{(collection.description or collection.name).rstrip('.')}. Tracks: {sizes}.",
         "training_settings": _settings_rows(settings, training, head),

@@ -11,17 +11,43 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from pecmae.cli import console, pages, signals, support
+from pecmae.cli import console, doctor, own, pages, signals, support
 from pecmae.cli.options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.core.batches import is_out_of_memory
 from pecmae.core.files import user_path
 from pecmae.errors import PecmaeError
 
+# What one wants → the commands that do it.
+GROUPS = {
+    "Hear and label": ("classify", "sonify", "embed"),
+    "Understand": ("explain", "gallery"),
+    "Make your own": ("fit", "evaluate"),
+    "Publish": ("push", "convert"),
+    "The rest": ("models", "doctor"),
+}
+
+
+class Grouped(TyperGroup):
+    """A list of commands in groups, by what one wants."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each group."""
+        listed = {name for names in GROUPS.values() for name in names}
+        rest = [name for name in self.list_commands(ctx) if name not in listed]
+        width = max(len(name) for name in self.list_commands(ctx))
+        for title, names in [*GROUPS.items(), *([("The rest", rest)] if rest else [])]:
+            found = [(name, command) for name in names if (command := self.get_command(ctx, name)) is not None]
+            with formatter.section(title):
+                limit = formatter.width - 6 - width
+                formatter.write_dl([(name.ljust(width), command.get_short_help_str(limit)) for name, command in found])
+
+
 app = typer.Typer(
+    cls=Grouped,
     help="Classify audio by prototypes you can listen to.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # Help in plain text: the frames that rich draws cost as much time again as all the rest of --help.
     rich_markup_mode=None,
@@ -138,7 +164,7 @@ def sonify(
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Make prototypes audible: one sound file for each, all equally loud.
+    """Make prototypes audible, each a sound file.
 
     Prints the files written; existing ones are replaced.
     """
@@ -225,7 +251,7 @@ def convert(
         Path, typer.Option("--output", "-o", metavar="DIR", parser=user_path, help="Directory of the converted model; made.")
     ],
 ) -> None:
-    """Convert a published autoencoder into a model directory."""
+    """Convert a published autoencoder."""
     for path in (weights, config, codec):
         if not path.exists():
             support.refuse(f"{path}: no such file; check the path.")
@@ -246,6 +272,10 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
 
 
 pages.register(app)
+app.command()(own.fit)
+app.command()(own.evaluate)
+app.command()(own.push)
+app.command()(doctor.doctor)
 
 
 def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:

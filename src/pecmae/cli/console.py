@@ -9,7 +9,7 @@ import shutil
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -201,6 +201,28 @@ def _results_table(rows: Sequence[dict[str, Any]], top: int, output: Path | None
         ]
         table.add_row(*cells)
     return render_table(table, output)
+
+
+def render_evaluation(values: Mapping[str, Any]) -> str:
+    """Format the report of an evaluation for people: what matters, on a page."""
+    tracks, reasons = values["tracks"], values["reasons"]
+    low, high = tracks["interval_95"]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("data", f"{values['data']}, {values['split']}: {tracks['num_tracks']} tracks")
+    table.add_row("accuracy", f"{tracks['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}), class-normalised")
+    for label, recall in tracks["recalls"].items():
+        table.add_row(f"  {harmless(label)}", "not measured" if recall is None else f"{recall:.3f}")
+    table.add_row("calibration error", f"{tracks['calibration_error']:.3f}")
+    for name, value in reasons.items():
+        table.add_row(name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value))
+    if "round_trip" in values:
+        for name, value in values["round_trip"].items():
+            table.add_row(f"round trip: {name.replace('_', ' ')}", f"{value:.3g}" if isinstance(value, float) else str(value))
+    if "sonification" in values:
+        table.add_row("prototypes heard as their class", f"{values['sonification']['own_class']:.3f} by the model itself")
+    if tracks["failed"]:
+        table.add_row("failed", f"{len(tracks['failed'])} files")
+    return render_table(table)
 
 
 def render_zoo(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,4 +49,28 @@ Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:1
 Dtype = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto: bfloat16 where it is fast")]
 BatchSize = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Segments that are encoded together (default: by the device)")
+]
+Data = Annotated[
+    str,
+    typer.Argument(metavar="DATA", help="Folder LABEL/… or SPLIT/LABEL/…, a table of labels and paths, or tables."),
+]
+Dataset = Annotated[Literal["gtzan", "medley-solos-db"] | None, typer.Option(help="DATA is this data set, as it was unpacked.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", parser=user_path, help="What a table's paths are relative to (default: its folder)"),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Keep clips together in a split: subfolder, for LABEL/GROUP/…, or a pattern with one group.",
+    ),
+]
+Layout = Annotated[
+    Literal["splits", "classes"] | None,
+    typer.Option(help="What folders are that can be read as both, such as a class 'train'."),
+]
+DataCache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", parser=user_path, help="Where embeddings are kept (default: in the run)"),
 ]

@@ -33,7 +33,7 @@ def explain(
     dtype: Dtype = "auto",
     batch_size: BatchSize = None,
 ) -> None:
-    """Write a page on which the reasons for labels can be read and heard.
+    """Write a page of reasons to read and to hear.
 
     One file that opens in any browser, without a network. Files that fail are named, on the page too.
     """
@@ -81,7 +81,9 @@ def gallery(
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Write a page with every prototype of a model: its sounds, its health, and where it stands among the others.
+    """Write a page of all prototypes, as sound.
+
+    Each with its sounds, its health, and where it stands among the others.
 
     One file that opens in any browser, without a network. An interrupted run continues where it stopped.
     """

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +36,12 @@ def refuse(text: str) -> NoReturn:
     """End with the status of wrong usage and one line."""
     console.say(text, "error")
     raise typer.Exit(2)
+
+
+def require(module: str, command: str, extra: str) -> None:
+    """Refuse a command whose extra is not installed."""
+    if find_spec(module) is None:
+        refuse(f"{command} needs {module}; install it with pip install 'pecmae[{extra}]'.")
 
 
 def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:

@@ -1,7 +1,5 @@
 """What is wrong with a collection, found before any work: one report of missing, unreadable, repeated and misplaced clips."""
 
-import argparse
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,12 +10,8 @@ from pecmae.audio.segments import iter_segments
 from pecmae.core.files import content_hash
 from pecmae.core.progress import progress_bar
 from pecmae.data.collection import Clip, Collection, with_splits
-from pecmae.data.folders import LAYOUTS
-from pecmae.data.load import DATASETS, load_collection
 from pecmae.data.splits import complete_splits
 from pecmae.errors import ConfigError, PecmaeError
-
-_log = logging.getLogger(__name__)
 
 # A class with fewer training clips than this is named.
 MINIMUM_CLIPS = 2
@@ -203,23 +197,6 @@ def _crossing(placed: Iterable[tuple[str, Clip]]) -> dict[str, tuple[str, ...]]:
     return {group: tuple(found) for group, found in splits.items() if len(found) > 1}
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, *, checks: bool = True) -> None:
-    """The options that describe a labelled collection, alike in every script; with `checks`, what to do about bad files."""
-    parser.add_argument("--data", required=True, help="folder LABEL/… or SPLIT/LABEL/…, a table, or a folder of tables")
-    parser.add_argument("--dataset", choices=list(DATASETS), help="DATA is this data set, as it was unpacked")
-    parser.add_argument("--root", help="what the paths of a table are relative to (default: the table's folder)")
-    parser.add_argument(
-        "--group-by",
-        metavar="HOW",
-        help="keep clips together when splitting: subfolder, for LABEL/GROUP/…, or a regular expression with one group",
-    )
-    parser.add_argument("--layout", choices=LAYOUTS, help="what folders are that can be read as both, such as a class 'train'")
-    if not checks:
-        return
-    parser.add_argument("--skip-bad", action="store_true", help="go on without the clips that the check complains of")
-    parser.add_argument("--no-check", action="store_true", help="do not look at the files before the work")
-
-
 def prepare_collection(
     collection: Collection,
     *,
@@ -261,11 +238,3 @@ def prepare_collection(
         few = f"{', '.join(small)} have fewer than {minimum_clips} clips left"
         raise ConfigError(f"{report}\nWithout the bad clips {few}; add some, or take the class out.")
     return complete_splits(usable, seed=seed), report
-
-
-def collection_from_arguments(args: argparse.Namespace) -> Collection:
-    """The collection that the options of `add_data_arguments` describe, as it lies on the disk; its notes go to the log."""
-    found = load_collection(args.data, dataset=args.dataset, root=args.root, group_by=args.group_by, layout=args.layout)
-    for note in found.notes:
-        _log.warning(note)
-    return found

@@ -87,8 +87,8 @@ class ZooEntry:
         if self.available:
             return None
         return (
-            f"python examples/finetune.py --data DIR{_DATASET_OPTIONS.get(self.dataset or '', '')}"
-            " --autoencoder encodecmae-diffusion-4s --preset base"
+            f"pecmae fit DIR{_DATASET_OPTIONS.get(self.dataset or '', '')}"
+            " --autoencoder encodecmae-diffusion-4s --preset paper"
             f" --prototypes-per-class {self.prototypes_per_class}{'' if self.adaptor else ' --no-adaptor'} --output OUT"
         )
 

@@ -4,10 +4,9 @@ The batch of a step is a function of the seed and the step alone, so a run that 
 checkpoint with the same batches, masks and noise, and ends with the same weights as a run that was never interrupted.
 """
 
-import argparse
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 
 from pecmae.core.random_state import kept_random_state
 from pecmae.errors import ConfigError, TrainingError
-from pecmae.training.accelerators import launched_precision, own_accelerator
+from pecmae.training.accelerators import own_accelerator
 from pecmae.training.interruptions import held_back
 from pecmae.training.runs import Checkpoints, History, MovingAverage, locked
 from pecmae.training.settings import TrainingSettings as TrainingSettings
@@ -259,28 +258,6 @@ def _step(
     optimizer.step()
     optimizer.zero_grad()
     return rate, {name: value.detach() for name, value in losses.items()}
-
-
-def add_training_arguments(parser: argparse.ArgumentParser, presets: Iterable[str]) -> None:
-    """The options that every training script shares."""
-    parser.add_argument("--output", required=True, help="folder of the run; a run found there is continued")
-    parser.add_argument("--preset", choices=list(presets), default="mini", help="sizes and settings (default: mini)")
-    parser.add_argument("--steps", type=int, help="optimizer steps in all")
-    parser.add_argument("--batch-size", type=int, help="examples a step over all processes")
-    parser.add_argument("--learning-rate", type=float, help="peak learning rate")
-    parser.add_argument("--mixed-precision", choices=["no", "bf16", "fp16"], help="arithmetic of the networks")
-    parser.add_argument("--checkpoint-every", type=int, help="steps between checkpoints")
-    parser.add_argument("--seed", type=int, help="seed of weights, batches, masks and noise (default: 0)")
-    parser.add_argument(
-        "--stop-after", type=float, metavar="MINUTES", help="end early with a checkpoint; run again to continue"
-    )
-
-
-def training_settings(args: argparse.Namespace, defaults: TrainingSettings) -> TrainingSettings:
-    """The preset's settings with the options that were given on the command line, or to `accelerate launch`."""
-    args.mixed_precision = launched_precision(args.mixed_precision)
-    names = ("steps", "batch_size", "learning_rate", "mixed_precision", "checkpoint_every", "seed")
-    return replace(defaults, **{name: getattr(args, name) for name in names if getattr(args, name) is not None})
 
 
 def evaluate(

@@ -239,3 +239,10 @@ class History:
         """Write history.json."""
         if self.path is not None:
             write_json(self.path, self.points)
+
+
+def how_to_go_on(output: Path) -> str:
+    """What to say when a run was interrupted: how much of it is stored, and how to continue."""
+    newest = Checkpoints(output, {}, 1).newest()
+    done = f"{newest.name.removeprefix('step_')} steps are stored" if newest is not None else "no step is stored yet"
+    return f"Interrupted: {done} in {output}; give the same command again to go on from there."

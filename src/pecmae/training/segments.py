@@ -5,11 +5,9 @@
 Shapes: N segments, T frames, F codec features, Q codebooks, D width.
 """
 
-import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +17,6 @@ from transformers import EncodecModel
 from pecmae.autoencoder.encodecmae import EncodecMAE
 from pecmae.core.arrays import cached_rows
 from pecmae.core.weights import weights_key as weights_key
-from pecmae.data.collection import LabelledFile
 from pecmae.data.waveforms import SegmentPlace, WaveformStore, segment_places
 from pecmae.training.codec import use_fast_padding
 from pecmae.training.loop import StepContext
@@ -135,30 +132,6 @@ def segment_features(
         progress=progress,
     )
     return SegmentFeatures(places, lengths, features, key, folder, progress)
-
-
-def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of scripts that train on cached segments."""
-    parser.add_argument("--codec", required=True, help="folder of the codec, as train_codec.py writes it")
-    parser.add_argument("--cache", help="where decoded audio and features are kept (default: OUTPUT/cache)")
-    parser.add_argument("--segment-seconds", type=float, default=4.0, help="length of a segment (default: 4)")
-    parser.add_argument("--stride-seconds", type=float, default=4.0, help="distance of two segments (default: 4)")
-
-
-def training_segments(
-    args: argparse.Namespace, codec: EncodecModel, files: Mapping[str, Sequence[LabelledFile]]
-) -> dict[str, SegmentFeatures]:
-    """Segments to train on and to measure on ("train", "validation"), by the options of `add_segment_arguments`.
-
-    Files without a validation split are measured on those they are trained on.
-    """
-    folder = Path(args.cache or Path(args.output) / "cache")
-    found = {}
-    for split in ("train", "validation"):
-        store = WaveformStore(files.get(split) or files["train"], folder, codec.config.sampling_rate, progress=True)
-        lengths = {"segment_seconds": args.segment_seconds, "stride_seconds": args.stride_seconds}
-        found[split] = segment_features(codec, store, folder, **lengths, progress=True)
-    return found
 
 
 def segment_batches(

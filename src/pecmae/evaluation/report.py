@@ -1,0 +1,98 @@
+"""All that can be measured of a model on labelled audio, as one report."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pecmae.core.files import cache_root
+from pecmae.data.collection import Clip, Collection
+from pecmae.data.embedding_cache import EmbeddingCache
+from pecmae.data.split_record import ChosenClips, SplitRecord, choose_clips
+from pecmae.data.tracks import embed_files
+from pecmae.evaluation.prototypes import PrototypeHealth, prototype_health
+from pecmae.evaluation.sounds import check_round_trip, check_sonification
+from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
+from pecmae.model import PECMAE
+from pecmae.prototypes.measures import track_reasons
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """What `evaluate_model` measured."""
+
+    evaluation: Evaluation  # of the labels
+    notes: tuple[str, ...]  # what people should know of the data
+    values: dict[str, Any] = field(repr=False)  # all of it, for JSON
+
+
+def cache_beside(directory: Path | None) -> Path:
+    """Where the embeddings of a model's data are: in the run that fitted it, or beside the Hub's cache."""
+    beside = None if directory is None else directory.parent / "cache"
+    return beside if beside is not None and beside.is_dir() else cache_root() / "embeddings"
+
+
+def evaluate_model(
+    model: PECMAE,
+    collection: Collection,
+    *,
+    split: str = "test",
+    cache: Path | None = None,
+    seeds: int = 8,
+    round_trips: int = 20,
+    health: bool = True,
+    progress: bool = False,
+) -> EvaluationReport:
+    """Measure a model on labelled audio, on the sounds of its prototypes, and its prototypes among the training data.
+
+    Parameters
+    ----------
+    model : PECMAE
+    collection : Collection
+        Where it has no splits, the model says which clips it was not fitted on, known by their content.
+    split : str
+        "train", "validation", "test", another split of the collection, or "all", which is right for audio that the model has
+        not met.
+    cache : Path, optional
+        Where embeddings are kept; see `cache_beside`.
+    seeds : int
+        Sounds of each prototype that are made and heard; 0 leaves them out.
+    round_trips : int
+        Tracks that are decoded and encoded again, all segments of each.
+    health : bool
+        Compare the prototypes with the training split, where it is known.
+    progress : bool
+        Show progress bars on standard error.
+
+    Raises
+    ------
+    ConfigError
+        There is no such split, or none of its clips can be used.
+    """
+    chosen = choose_clips(collection, split, SplitRecord.load(model.directory))
+    store = EmbeddingCache(cache_beside(model.directory) if cache is None else cache, model.autoencoder)
+    tracks, failed = embed_files(store, chosen.clips, model.labels, skip_bad=True, progress=progress)
+    evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
+    notes = (*collection.notes, *chosen.notes)
+    values: dict[str, Any] = {"data": collection.name, "split": split, "tracks": evaluation.to_dict(), "notes": list(notes)}
+    values["reasons"] = track_reasons(model.head, tracks).to_dict()
+    if round_trips:
+        values["round_trip"] = check_round_trip(model, _drawn(chosen.clips, failed, round_trips))
+    survival = None
+    if seeds:
+        sonification = check_sonification(model, range(seeds))
+        values["sonification"], survival = sonification.to_dict(), sonification.own_class_by_prototype
+    if health and split != "all" and chosen.training:
+        values["prototypes"] = _health(model, chosen, store, progress).to_dict(survival)
+    return EvaluationReport(evaluation=evaluation, notes=notes, values=values)
+
+
+def _drawn(clips: tuple[Clip, ...], failed: dict[str, str], count: int) -> list[Clip]:
+    readable = [clip for clip in clips if str(clip.path) not in failed]
+    return [readable[index] for index in np.random.default_rng(0).permutation(len(readable))[:count]]
+
+
+def _health(model: PECMAE, chosen: ChosenClips, store: EmbeddingCache, progress: bool) -> PrototypeHealth:
+    train, _ = embed_files(store, chosen.training, model.labels, skip_bad=True, progress=progress)
+    return prototype_health(model.head, model.labels, train)
