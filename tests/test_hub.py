@@ -24,7 +24,7 @@ from pecmae.hub.zoo import ZOO
 pytest_plugins = ["fake_hub"]
 
 FILES = {"config.json": b'{"format_version": 1}', "model.safetensors": bytes(range(256)) * 4, "README.md": b"# card"}
-BUNDLE = FILES | {"autoencoder/config.json": b"{}", "autoencoder/model.safetensors": b"weights"}
+BUNDLE = FILES | {"autoencoder/config.json": FILES["config.json"], "autoencoder/model.safetensors": b"weights"}
 REQUIRED = ("config.json", "model.safetensors")
 
 
@@ -55,7 +55,7 @@ def test_a_first_download_brings_the_models_files_and_nothing_else(hub):
     folder = resolve_model("org/model")
     assert folder.name == commit
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert found == {name: data for name, data in BUNDLE.items() if name != "README.md"}
+    assert found == BUNDLE  # the card goes along when the model is pushed again
     assert not any("huge.bin" in request for request in hub.requests)
 
 

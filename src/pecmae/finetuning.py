@@ -378,4 +378,5 @@ def _save(result: FitResult, output: Path, dtype: str | None) -> None:
     )
     neighbours.save(output / "model")
     SplitRecord.of(result.collection).save(output / "model")
+    model._directory = (output / "model").absolute()  # what lies there goes along when it is pushed
     write_json(output / "report.json", result.report())

@@ -21,9 +21,10 @@ from pecmae.autoencoder.embedding import TrackEmbedding, embed_track
 from pecmae.autoencoder.model import Autoencoder, SamplingOptions
 from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
 from pecmae.core.devices import pick_device, pick_dtype
-from pecmae.core.files import save_directory_atomically
+from pecmae.core.files import save_directory_atomically, user_path
 from pecmae.errors import ConfigError
-from pecmae.hub.resolve import SPLITS_FILE, DownloadOptions, check_options, resolve_model
+from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
+from pecmae.hub.resolve import SPLITS_FILE, resolve_model
 from pecmae.model_files import load_autoencoder, read_model, write_card, write_model
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
@@ -281,7 +282,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         if autoencoder is None:
             autoencoder = load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
-        model._directory = directory
+        model._directory = directory.absolute()
         return model
 
     def save_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -315,4 +316,24 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
                 carry_neighbours(self._directory, folder)
                 if (record := self._directory / SPLITS_FILE).is_file():
                     shutil.copyfile(record, folder / SPLITS_FILE)
-            write_card(folder, {"name": Path(save_directory).name, **(model_card_kwargs or {})})
+            write_card(folder, user_path(save_directory).resolve(), self._directory, model_card_kwargs or {})
+
+    def push_to_hub(  # type: ignore[override]  # an unknown option is an error here
+        self, repo_id: str, **options: Unpack[PushOptions]
+    ) -> str:
+        """Save the model into a repository on the Hub; its card says how to load it from there.
+
+        Parameters
+        ----------
+        repo_id : str
+            `owner/name`, or a name of your own; the repository is made where there is none.
+        **options
+            commit_message, private, token, branch, create_pr, allow_patterns, ignore_patterns, delete_patterns: as in
+            huggingface_hub; and model_card_kwargs, as for `save_pretrained`.
+
+        Returns
+        -------
+        str
+            Address of the commit.
+        """
+        return super().push_to_hub(**named_repository(repo_id, options))

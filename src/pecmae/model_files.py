@@ -18,9 +18,11 @@ from pecmae.core.configs import (
     is_of_type,
     read_json_config,
 )
-from pecmae.core.weights import load_module, save_weights
+from pecmae.core.files import write_text
+from pecmae.core.weights import WEIGHTS_FILE, load_module, same_weights, save_weights
 from pecmae.errors import ConfigError
-from pecmae.hub.resolve import DownloadOptions
+from pecmae.hub.download import DownloadOptions
+from pecmae.hub.resolve import CARD_FILE
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 
@@ -157,9 +159,35 @@ def write_model(
         autoencoder.write(folder / "autoencoder", dtype)
 
 
-def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the card of the model in `folder`; facts as in `pecmae.hub.cards.ModelCardFacts`."""
-    # Imported here: only saving writes a card.
-    from pecmae.hub.cards import facts_from_directory, render_card
+def write_card(folder: Path, target: Path, source: Path | None, facts: Mapping[str, Any]) -> None:
+    """Write the card of the model in `folder`.
 
-    (folder / "README.md").write_text(render_card("model", facts_from_directory(folder, **facts)), encoding="utf-8")
+    Parameters
+    ----------
+    folder : Path
+        Where the model was written; its files will go to `target`, whose own card, if it has one, a person may have edited.
+    target : Path
+    source : Path, optional
+        The directory that the model was loaded from, whose card counts where `target` has none.
+    facts : mapping
+        As in `pecmae.hub.cards.ModelCardFacts`; with none but `load_id` a card that is still true is kept.
+    """
+    # Imported here: only saving writes a card.
+    from pecmae.hub.cards import facts_from_directory, render_card, saved_card
+
+    text = saved_card(
+        [target] if source is None else [target, source],
+        lambda: render_card("model", facts_from_directory(folder, **{"name": target.name, **facts})),
+        facts,
+        unchanged=source is not None and _is_same_model(folder, source),
+    )
+    write_text(folder / CARD_FILE, text)
+
+
+def _is_same_model(ours: Path, theirs: Path) -> bool:
+    """Whether two directories hold one head, up to rounding, with the same classes."""
+    mine, others = (read_json_config(folder / "config.json", format_version=FORMAT_VERSION) for folder in (ours, theirs))
+    settings = ("labels", "head", "autoencoder")
+    same = all(mine.get(name) == others.get(name) for name in settings)
+    files = [name for name in (WEIGHTS_FILE, f"autoencoder/{WEIGHTS_FILE}") if (ours / name).is_file()]
+    return same and all(same_weights(ours / name, theirs / name) for name in files)

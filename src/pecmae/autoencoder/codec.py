@@ -83,7 +83,10 @@ class StoredConvolution(nn.Module):
 def _multiply_out(module: nn.Module, _: object) -> None:
     assert isinstance(module, NormedConvolution)
     stored: Any = module.conv.parametrizations["weight"]
-    weight = torch._weight_norm(stored["original1"], stored["original0"]).detach()[:, :, None]
+    directions, lengths = stored["original1"], stored["original0"]
+    # Where sizes alone are asked for there are no values to multiply.
+    product = directions if directions.is_meta else torch._weight_norm(directions, lengths)
+    weight = product.detach()[:, :, None]
     module.weight = weight.contiguous(memory_format=torch.channels_last)
 
 

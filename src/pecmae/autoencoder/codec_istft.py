@@ -68,7 +68,9 @@ class ISTFTDecoder(nn.Module):
         self.fine = nn.Sequential(*(ConvNeXtBlock(self.fine_dim) for _ in range(config.istft_num_layers - coarse)))
         self.norm = nn.LayerNorm(self.fine_dim)
         self.spectrum = nn.Linear(self.fine_dim, OVERLAP * self.hop_length + 2)
-        self.register_buffer("window", torch.hann_window(OVERLAP * self.hop_length), persistent=False)
+        self.register_buffer(
+            "window", torch.hann_window(OVERLAP * self.hop_length, dtype=torch.float32, device="cpu"), persistent=False
+        )
 
     @property
     def dtype(self) -> torch.dtype:

@@ -28,10 +28,11 @@ from pecmae.autoencoder.summarizer import Summarizer
 from pecmae.autoencoder.transformer import SinusoidalPosition
 from pecmae.core.configs import FORMAT_VERSION, config_from_dict, config_to_dict, read_json_config
 from pecmae.core.devices import keep_freed_memory, pick_device, pick_dtype, pick_loading_dtype, survive_forks
-from pecmae.core.files import save_directory_atomically
-from pecmae.core.weights import StateDict, filled, load_module, save_weights
+from pecmae.core.files import save_directory_atomically, user_path, write_text
+from pecmae.core.weights import WEIGHTS_FILE, StateDict, filled, load_module, same_weights, save_weights
 from pecmae.errors import ConfigError
-from pecmae.hub.resolve import DownloadOptions, PublishedAutoencoder, check_options, resolve_autoencoder
+from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
+from pecmae.hub.resolve import CARD_FILE, PublishedAutoencoder, resolve_autoencoder
 
 MODEL_TYPE = "pecmae-autoencoder"
 
@@ -75,6 +76,8 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         self.float()  # whatever torch's default type is
         # The stored weights, while those here are rounded for speed alone: what is saved is not rounded.
         self._unrounded: Path | None = None
+        # Where it was loaded from.
+        self._directory: Path | None = None
 
     @property
     def sampling_rate(self) -> int:
@@ -314,6 +317,7 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         model = load_module(lambda: cls(config), weights, sha256.get("model.safetensors"))
         if dtype == "auto" and picked != torch.float32:
             model._unrounded = weights.absolute()
+        model._directory = path.parent.absolute()
         for part in model.children():
             # Sound is a small part of the work, and with eight bits a sample would be heard to be noisy.
             part.to(target, torch.float32 if part is model.codec_decoder else picked)
@@ -340,13 +344,25 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
             Of huggingface_hub's mixin, which calls this to push; the model knows its own.
         """
         # Imported here: only saving writes a card.
-        from pecmae.hub.cards import ModelCardFacts, render_card
+        from pecmae.hub.cards import card_facts, render_card, saved_card
 
         with save_directory_atomically(save_directory) as folder:
             self.write(folder, dtype)
-            facts = {"name": Path(save_directory).name, **(model_card_kwargs or {})}
-            card = render_card("autoencoder", ModelCardFacts(segment_seconds=self.config.segment_seconds, **facts))
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            target, source, facts = user_path(save_directory).resolve(), self._directory, model_card_kwargs or {}
+            known = {"name": target.name, "segment_seconds": self.config.segment_seconds, **facts}
+            card = saved_card(
+                [target] if source is None else [target, source],
+                lambda: render_card("autoencoder", card_facts(known)),
+                facts,
+                unchanged=source is not None and same_weights(folder / WEIGHTS_FILE, source / WEIGHTS_FILE),
+            )
+            write_text(folder / CARD_FILE, card)
+
+    def push_to_hub(  # type: ignore[override]  # an unknown option is an error here
+        self, repo_id: str, **options: Unpack[PushOptions]
+    ) -> str:
+        """Save it into a repository on the Hub; parameters as for `PECMAE.push_to_hub`."""
+        return super().push_to_hub(**named_repository(repo_id, options))
 
     def write(self, folder: Path, dtype: str | torch.dtype | None = None) -> None:
         """Write configuration and weights into an existing folder, in place."""

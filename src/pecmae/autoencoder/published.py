@@ -175,7 +175,7 @@ def _convert_stack(source: StrictTensors, published: str, ours: str, num_heads: 
         projections = [source.take(f"{theirs}.att_layer.{name}.weight") for name in ("wq", "wk", "wv")]
         converted[f"{layer}.attention.qkv.weight"] = torch.cat([_heads_first(weight, num_heads) for weight in projections])
         out = source.take(f"{theirs}.att_layer.wo.weight")
-        converted[f"{layer}.attention.out.weight"] = _heads_first(out.T, num_heads).T
+        converted[f"{layer}.attention.out.weight"] = _heads_first(out.mT, num_heads).mT
         for leaf in ("weight", "bias"):
             for norm in ("norm1", "norm2"):
                 converted[f"{layer}.{norm}.{leaf}"] = source.take(f"{theirs}.{norm}.{leaf}")

@@ -21,7 +21,9 @@ class Summarizer(nn.Module):
 
     def __init__(self, dim: int, feed_forward_dim: int, num_layers: int, num_heads: int) -> None:
         super().__init__()
-        self.cls = nn.Parameter(0.02 * torch.randn(dim))
+        self.cls = nn.Parameter(torch.empty(dim))
+        if not self.cls.is_meta:  # sizes alone are asked for
+            nn.init.normal_(self.cls, std=0.02)
         self.encoder = Transformer(dim, feed_forward_dim, num_layers, num_heads)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:

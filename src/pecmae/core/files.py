@@ -185,6 +185,18 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(text)
 
 
+def read_text(path: Path) -> str:
+    """Text that somebody else may have written: bytes that are no UTF-8 and ends of lines stay what they are."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write what `read_text` reads."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
+
+
 def without_nan(value: Any) -> Any:
     """Plain values with None in the place of NaN and infinite numbers."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -101,6 +101,23 @@ def load_module(build: Callable[[], Module], path: Path, sha256: str | None) -> 
     return filled(build, load_weights(path, sha256), str(path))
 
 
+def same_weights(ours: Path, theirs: Path) -> bool:
+    """Whether two files hold the same weights, up to the rounding of the coarser of their types."""
+    if not (ours.is_file() and theirs.is_file()):
+        return False
+    if file_sha256(ours) == file_sha256(theirs):
+        return True
+    mine, others = load_weights(ours, None), load_weights(theirs, None)
+    if mine.keys() != others.keys() or any(mine[name].shape != others[name].shape for name in mine):
+        return False
+    for name, tensor in mine.items():
+        coarse = max((torch.finfo(found.dtype) for found in (tensor, others[name])), key=lambda info: info.eps)
+        # Below a type's normal numbers its step is absolute.
+        if not torch.allclose(tensor.double(), others[name].double(), rtol=coarse.eps, atol=coarse.tiny * coarse.eps):
+            return False
+    return True
+
+
 def load_into(module: nn.Module, path: Path, sha256: str | None) -> None:
     """Fill a module that exists, such as a part of a model, from a file that `save_weights` wrote; see `filled`."""
     tensors = load_weights(path, sha256)

@@ -3,7 +3,6 @@
 Shapes: N tracks, C classes.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from pecmae.data.tracks import EmbeddedTracks
-from pecmae.hub.cards import Measurement
+from pecmae.hub.cards import Measurement, dataset_type
 from pecmae.prototypes.head import PrototypeHead
 
 CALIBRATION_BINS = 10
@@ -90,15 +89,14 @@ class Evaluation:
     def measurements(self, dataset: str, split: str, command: str) -> tuple[Measurement, ...]:
         """The figures that a model's card shows, with the command that measures them again."""
         measured = f" ({len(self.recalls)} of {len(self.labels)} classes)" if self.not_measured else ""
-        slug = re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
         values = {
             "Class-normalised accuracy": ("accuracy", self.accuracy),
             "Expected calibration error": ("ece", self.calibration_error),
         }
         return tuple(
             Measurement(
-                value=round(value, 4), metric_name=name + measured, metric_type=kind, dataset_name=dataset, dataset_type=slug,
-                split=split, command=command,
+                value=round(value, 4), metric_name=name + measured, metric_type=kind, dataset_name=dataset,
+                dataset_type=dataset_type(dataset), split=split, command=command,
             )
             for name, (kind, value) in values.items()
             if value is not None

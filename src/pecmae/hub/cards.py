@@ -1,8 +1,12 @@
 """Model cards: from facts to the README.md of a repository, so that no figure or label is typed twice."""
 
 import json
+import math
 import os
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +15,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from pecmae.core.configs import FORMAT_VERSION, read_json_config
+from pecmae.core.files import read_text
+from pecmae.core.options import refuse_unknown
 from pecmae.errors import ConfigError
+from pecmae.hub.card_marks import BEGIN, END, adopted, renewed
+from pecmae.hub.resolve import CARD_FILE
 from pecmae.hub.zoo import find_entry
 
 TAGS = ("audio", "music", "interpretability", "prototypes")
@@ -148,7 +156,19 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
     else:
         inside = read_json_config(directory / "autoencoder" / "config.json", format_version=FORMAT_VERSION)
         found["segment_seconds"] = inside["segment_seconds"]
-    return ModelCardFacts(**{**found, **facts})
+    return card_facts({**found, **facts})
+
+
+def card_facts(facts: Mapping[str, Any]) -> ModelCardFacts:
+    """Facts by name as a record.
+
+    Raises
+    ------
+    TypeError
+        There is no such fact.
+    """
+    refuse_unknown("The card", facts, [field.name for field in fields(ModelCardFacts)])
+    return ModelCardFacts(**facts)
 
 
 def render_card(template_name: Literal["model", "autoencoder"], data: ModelCardFacts) -> str:
@@ -186,12 +206,53 @@ def render_card(template_name: Literal["model", "autoencoder"], data: ModelCardF
         load_argument=_python_string(data.load_id),
         first_label=_python_string(data.labels[0] if data.labels else None),
         citation=CITATION,
+        begin=BEGIN,
+        end=END,
     )
-    # Parsing the result proves that the header is YAML the Hub can read.
+    # Parsing the result proves that the header is YAML the Hub can read, with results that it accepts.
     return str(ModelCard(text))
 
 
+def saved_card(existing: Sequence[Path], render: Callable[[], str], facts: Mapping[str, Any], *, unchanged: bool) -> str:
+    """The card of a model that is saved: what people wrote in an earlier one stays.
+
+    Parameters
+    ----------
+    existing : sequence of Path
+        Directories in which earlier cards may lie: where the model goes to, and where it came from.
+    render : callable
+        Makes the card anew.
+    facts : mapping
+        That the caller has for the card; with none but `load_id` and an `unchanged` model the earlier card is still true.
+    unchanged : bool
+        Whether the model is the one that the last of the earlier cards describes.
+    """
+    existing = [path / CARD_FILE for path in dict.fromkeys(path.resolve() for path in existing)]
+    cards = [read_text(path) for path in existing if path.is_file()]
+    if not cards:
+        return render()
+    news = facts.keys() - {"load_id"}
+    if unchanged and not news and existing[-1].is_file():
+        described = adopted(cards[-1], facts.get("load_id"))
+        if len(cards) == 1:
+            return described
+        if BEGIN in described:
+            return renewed(cards[0], described)
+    return renewed(cards[0], render(), license_given="license" in news)
+
+
+def dataset_type(name: str) -> str:
+    """How the Hub's metadata calls a data set that is not on the Hub: never empty, in whatever script its name is."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "own-data"
+
+
 def _metadata(template_name: str, data: ModelCardFacts) -> ModelCardData:
+    if empty := [name for name in ("name", "license") if not getattr(data, name).strip()]:
+        raise ConfigError(f"{data.name or 'card'}: {empty[0]} is empty, which the Hub refuses; fill it in.")
+    for measured in data.metrics:
+        if not (measured.dataset_name.strip() and measured.dataset_type.strip() and math.isfinite(measured.value)):
+            raise ConfigError(f"{data.name}: {measured} has no data set or no number, which the Hub refuses; fill it in.")
     results = [
         EvalResult(
             task_type=PIPELINE_TAGS[template_name],

@@ -6,17 +6,16 @@ not exist.
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, signature
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import NamedTuple, Unpack
 
-import httpx2
-from huggingface_hub import constants, errors, snapshot_download
+from huggingface_hub import constants
 
+from pecmae.core.configs import read_json
 from pecmae.core.files import finish_saving, save_directory_atomically
-from pecmae.core.options import refuse_unknown
-from pecmae.errors import HubError
+from pecmae.errors import ConfigError, HubError, PecmaeError
+from pecmae.hub.download import DownloadOptions, checked, download
 from pecmae.hub.zoo import ZooEntry, embedded_directory, find_entry, known_names
 
 # The files of a model directory. The autoencoder and the scheduler are inside only in a self-contained bundle.
@@ -25,7 +24,9 @@ REQUIRED_FILES = ("config.json", "model.safetensors")
 COMPANION_FILE = "companion.safetensors"
 # Which files it was trained, validated and tested on, see `pecmae.data.split_record`.
 SPLITS_FILE = "splits.json"
-OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE, SPLITS_FILE)
+# The card, which a model that is saved or pushed again takes along.
+CARD_FILE = "README.md"
+OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE, SPLITS_FILE, CARD_FILE)
 # Of a codec in the layout of transformers.
 CODEC_FILES = ("config.json", "model.safetensors")
 
@@ -34,28 +35,6 @@ CONVERSION_VERSION = 1
 
 # Names that end so are files, never repositories.
 FILE_SUFFIXES = (".bin", ".ckpt", ".gin", ".json", ".onnx", ".pkl", ".pt", ".pth", ".safetensors", ".th", ".zip")
-
-
-class DownloadOptions(TypedDict, total=False):
-    """Options of every call that may download, as in huggingface_hub."""
-
-    revision: str | None
-    cache_dir: str | Path | None
-    force_download: bool
-    local_files_only: bool
-    token: str | bool | None
-
-
-def check_options(options: Mapping[str, Any], call: Callable[..., Any]) -> None:
-    """Refuse options that `call`, which takes `DownloadOptions` beside its own, does not know.
-
-    Raises
-    ------
-    TypeError
-        The message has the nearest right name.
-    """
-    own = (name for name, found in signature(call).parameters.items() if found.kind is Parameter.KEYWORD_ONLY)
-    refuse_unknown(call.__qualname__, options, DownloadOptions.__annotations__, own)
 
 
 class PublishedAutoencoder(NamedTuple):
@@ -120,7 +99,7 @@ def resolve_directory(
     path = Path(model_id).expanduser()
     if path.is_dir():
         finish_saving(path)
-        return _checked(path / (subfolder or ""), required, described=str(model_id))
+        return checked(path / (subfolder or ""), required, described=str(model_id))
     if path.is_file():
         raise HubError(f"{model_id}: this is a file; give the directory that holds {required[0]}.")
     if is_path_like(model_id):
@@ -132,7 +111,7 @@ def resolve_directory(
             f"{str(model_id)!r} is neither a directory nor a name pecmae knows ({', '.join(known_names())}); "
             "a Hub id has the form owner/name."
         )
-    return _download(str(model_id), required, optional, subfolder, **options)
+    return download(str(model_id), required, optional, subfolder, look=_require_own, **options)
 
 
 def resolve_model(model_id: str | os.PathLike[str] | None = None, **options: Unpack[DownloadOptions]) -> Path:
@@ -170,14 +149,22 @@ def resolve_autoencoder(
     entry = _find_entry("mini" if model_id is None else model_id)
     if entry is None:
         assert model_id is not None
-        return resolve_directory(model_id, required=REQUIRED_FILES, **options)
+        return resolve_directory(model_id, required=REQUIRED_FILES, optional=(CARD_FILE,), **options)
     if entry.kind == "model":
         return _embedded(entry) / "autoencoder"
     published = download_published_autoencoder(entry, **options)
     converted = cached_conversion_directory(entry, published.commit, cache_dir=options.get("cache_dir"))
     if options.get("force_download", False) or not all((converted / name).is_file() for name in REQUIRED_FILES):
-        with save_directory_atomically(converted) as folder:
-            convert(published, folder)
+        try:
+            with save_directory_atomically(converted) as folder:
+                convert(published, folder)
+        except PecmaeError:
+            raise
+        except OSError as error:
+            raise HubError(
+                f"{converted}: the converted autoencoder cannot be kept there ({error.strerror or error}); "
+                "let HF_HOME or cache_dir be a folder that can be written."
+            ) from error
     return converted
 
 
@@ -189,10 +176,10 @@ def download_published_autoencoder(entry: ZooEntry, **options: Unpack[DownloadOp
     if not (entry.repo_id and entry.weights_file and entry.config_file and entry.codec_repo_id):
         names = ", ".join(known_names("autoencoder"))
         raise HubError(f"{entry.name!r} is not a published autoencoder; choose one of {names}.")
-    folder = _download(entry.repo_id, (entry.weights_file, entry.config_file), **options)
+    folder = download(entry.repo_id, (entry.weights_file, entry.config_file), **options)
     codec_options = options.copy()
     codec_options.pop("revision", None)
-    codec = _download(entry.codec_repo_id, CODEC_FILES, **codec_options)
+    codec = download(entry.codec_repo_id, CODEC_FILES, **codec_options)
     # A snapshot folder is called after its commit.
     return PublishedAutoencoder(folder / entry.weights_file, folder / entry.config_file, codec, commit=folder.name)
 
@@ -220,70 +207,17 @@ def _embedded(entry: ZooEntry) -> Path:
     return folder
 
 
-def _download(
-    repo_id: str,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    subfolder: str | None = None,
-    **options: Unpack[DownloadOptions],
-) -> Path:
-    """Download the files, or find them in the cache; huggingface_hub's exceptions become sentences."""
-    offline = constants.HF_HUB_OFFLINE or options.get("local_files_only", False)
-    if offline and options.get("force_download", False):
-        raise HubError(f"{repo_id}: force_download=True needs the network, but this is offline; drop one of the two.")
-    prefix = f"{subfolder}/" if subfolder else ""
-    patterns = [prefix + name for name in (*required, *optional)]
+def _require_own(config: Path, name: str) -> None:
+    """Refuse a model of another library by its configuration, before its weights are fetched."""
     try:
-        # Unlike hf_hub_download, this fails at once when the server cannot be reached.
-        snapshot = snapshot_download(repo_id, allow_patterns=patterns, **options)
-    except (OSError, ValueError, errors.EntryNotFoundError, errors.RevisionResolutionError, httpx2.HTTPError) as error:
-        raise HubError(_explain(error, repo_id, options)) from error
-    revision = options.get("revision") or constants.DEFAULT_REVISION
-    inside = f"{repo_id}/{subfolder}" if subfolder else repo_id
-    return _checked(Path(snapshot, prefix), required, described=f"{inside} (revision {revision})")
-
-
-def _checked(folder: Path, required: Sequence[str], *, described: str) -> Path:
-    if missing := [name for name in required if not (folder / name).is_file()]:
-        raise HubError(
-            f"{described}: there is no file {missing[0]!r} in it; check that it holds what you want to load "
-            "(a model and an autoencoder are different things)."
-        )
-    return folder
-
-
-def _explain(error: Exception, repo_id: str, options: DownloadOptions) -> str:
-    """One sentence for an exception of huggingface_hub: the input, what is wrong, what to do."""
-    revision = options.get("revision") or constants.DEFAULT_REVISION
-    where = f"{repo_id} (revision {revision})"
-    status = getattr(getattr(error.__cause__ or error, "response", None), "status_code", None)
-    log_in = "pass token=… or run 'hf auth login'"
-    match error:
-        case errors.HFValidationError():
-            return f"{repo_id!r} is not a Hub id; write owner/name (letters, digits, -, _ and .) or give a directory."
-        case errors.LocalTokenNotFoundError():
-            return f"{repo_id}: token=True, but no token is stored here; run 'hf auth login' or pass the token itself."
-        case errors.GatedRepoError():
-            return f"{repo_id}: access is restricted; accept its terms on its Hub page, then {log_in}."
-        case errors.RepositoryNotFoundError():
-            return f"{repo_id}: there is no such repository on the Hub, or it is private; check the id, or {log_in}."
-        case errors.RevisionNotFoundError():
-            return f"{repo_id}: there is no revision {revision!r}; give an existing branch, tag or commit."
-        case errors.IncompleteSnapshotError():
-            return f"{where}: only a part is in the cache and the Hub is not reachable; load it once with a connection."
-        case errors.LocalEntryNotFoundError() if options.get("local_files_only", False):
-            return f"{where}: not in the cache; load it once without local_files_only=True."
-        case errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
-            return f"{where}: not in the cache; load it once with a connection and without HF_HUB_OFFLINE=1."
-        case errors.LocalEntryNotFoundError() if status is None:
-            return f"{where}: not in the cache, and {constants.ENDPOINT} cannot be reached; check the connection."
-        case errors.RemoteEntryNotFoundError():
-            return f"{where}: the Hub lists a file that it does not have; ask the owner, or choose another revision."
-    if status in (401, 403):
-        return f"{where}: the Hub refuses access (status {status}); {log_in}."
-    if status is not None:
-        return f"{where}: the Hub answered with status {status}; try again later."
-    if isinstance(error, httpx2.HTTPError) or "Consistency check failed" in str(error):
-        return f"{where}: the download broke off before its end; try again."
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"{where}: it could not be downloaded ({reason}); check the cache folder and the disk, and try again."
+        found = read_json(config, "")
+    except ConfigError:
+        return  # read again with the weights beside it, and refused then
+    if not isinstance(found, dict) or "format_version" in found:
+        return
+    kind = found.get("model_type") or next(iter(found.get("architectures") or ()), None)
+    what = f"a {kind} model" if isinstance(kind, str) else "a model"
+    raise ConfigError(
+        f"{name}: is {what} of another library, such as transformers, which pecmae cannot load; "
+        "give a model that pecmae saved, or nothing for the embedded one."
+    )

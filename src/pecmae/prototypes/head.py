@@ -86,18 +86,25 @@ class PrototypeHead(nn.Module):
     def __init__(self, config: PrototypeHeadConfig, *, mean: float = 0.0, std: float = 0.5) -> None:
         super().__init__()
         self.config = config
-        self.prototypes = nn.Parameter(torch.randn(config.num_prototypes, config.embedding_dim))
+        self.prototypes = nn.Parameter(torch.empty(config.num_prototypes, config.embedding_dim))
+        real = not self.prototypes.is_meta  # or sizes alone are asked for
+        if real:
+            nn.init.normal_(self.prototypes)
         self.adaptor = SingleTokenAdaptor(config.embedding_dim, config.adaptor_dim) if config.adaptor else nn.Identity()
         self.linear = nn.Linear(config.num_prototypes, config.num_classes)
-        with torch.no_grad():
-            self.linear.weight.copy_(F.one_hot(self.prototype_labels, config.num_classes).T)
-            self.linear.bias.zero_()
+        if real:
+            self._let_prototypes_speak_for_their_class()
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ConfigError(f"mean={mean} and std={std} do not normalise z; give finite numbers, std above 0.")
         # Kept in the configuration, not among the weights.
         self.register_buffer("mean", torch.tensor(float(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(float(std), dtype=torch.float32), persistent=False)
         self.float()  # whatever torch's default type is
+
+    @torch.no_grad()
+    def _let_prototypes_speak_for_their_class(self) -> None:
+        self.linear.weight.copy_(F.one_hot(self.prototype_labels, self.config.num_classes).T)
+        self.linear.bias.zero_()
 
     @property
     def prototype_labels(self) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 
 from pecmae.core.configs import FORMAT_VERSION, config_from_dict, model_sha256, read_json_config
 from pecmae.core.files import atomic_write
-from pecmae.core.weights import WEIGHTS_FILE, load_weights
+from pecmae.core.weights import WEIGHTS_FILE, same_weights
 from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub.resolve import COMPANION_FILE
 from pecmae.prototypes.config import PrototypeHeadConfig
@@ -163,23 +163,11 @@ def carry_neighbours(source: str | os.PathLike[str], target: str | os.PathLike[s
     if model_sha256(source) == model_sha256(target):
         shutil.copyfile(source / COMPANION_FILE, target / COMPANION_FILE)
         return True
-    heads = [load_weights(folder / "model.safetensors", None) for folder in (source, target)]
-    neighbours = Neighbours.load(source) if _same_up_to_rounding(*heads) else None
+    same = same_weights(source / WEIGHTS_FILE, target / WEIGHTS_FILE)
+    neighbours = Neighbours.load(source) if same else None
     if neighbours is not None:
         neighbours.save(target)
     return neighbours is not None
-
-
-def _same_up_to_rounding(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> bool:
-    """Whether tensors are alike but for the rounding of the coarser type."""
-    if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
-        return False
-    for name, our in ours.items():
-        coarse = max((torch.finfo(tensor.dtype) for tensor in (our, theirs[name])), key=lambda info: info.eps)
-        # Below a type's normal numbers its step is absolute.
-        if not torch.allclose(our.double(), theirs[name].double(), rtol=coarse.eps, atol=coarse.tiny * coarse.eps):
-            return False
-    return True
 
 
 @torch.no_grad()
