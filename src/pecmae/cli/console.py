@@ -17,7 +17,7 @@ from typing import Any, Literal, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from pecmae.core.files import atomic_write
+from pecmae.core.files import atomic_write, without_nan
 from pecmae.errors import AudioWarning
 
 Format = Literal["table", "json", "csv"]
@@ -175,8 +175,8 @@ def _no_formula(cell: Any) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """Format plain values; ASCII alone, so that any path survives any terminal's encoding."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    """Format plain values; ASCII alone, so that any path survives any terminal's encoding. What is no number becomes null."""
+    return json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n"
 
 
 def _results_table(rows: Sequence[dict[str, Any]], top: int, output: Path | None) -> str:
