@@ -7,7 +7,6 @@ from pecmae import ConfigError
 from pecmae.data.collection import LabelledFile
 from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.tracks import embed_files
-from pecmae.evaluation.plots import plot_confusion
 from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
 
 
@@ -119,7 +118,7 @@ def test_classes_without_tracks_are_named_and_one_class_has_no_accuracy():
 def test_a_confusion_matrix_of_many_classes_stays_a_picture(classes, texts, named):
     labels = tuple(f"$species_{number}" for number in range(classes))
     both = np.arange(2)
-    figure = plot_confusion(Evaluation(labels, ("x", "y"), both, both, np.full(2, 0.5), {}))
+    figure = Evaluation(labels, ("x", "y"), both, both, np.full(2, 0.5), {}).plot()
     axes = figure.axes[0]
     assert max(figure.get_size_inches()) < 24
     assert len(axes.texts) == texts
@@ -129,6 +128,6 @@ def test_a_confusion_matrix_of_many_classes_stays_a_picture(classes, texts, name
 
 def test_dollars_in_names_are_no_mathematics(tmp_path):
     both = np.arange(2)
-    figure = plot_confusion(Evaluation(("a$\\frac$b", "$^$"), ("x", "y"), both, both, np.full(2, 0.5), {}), title="$_$ {")
+    figure = Evaluation(("a$\\frac$b", "$^$"), ("x", "y"), both, both, np.full(2, 0.5), {}).plot(title="$_$ {")
     figure.savefig(tmp_path / "c.png", dpi=30)
     assert (tmp_path / "c.png").stat().st_size > 1000

@@ -1,6 +1,7 @@
 """From labelled audio to a model of its own, in one call: describe, check, embed, fit, measure, save."""
 
 import copy
+import html
 import logging
 import os
 import re
@@ -42,7 +43,7 @@ from pecmae.training.settings import TrainingSettings, check_whole
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FitResult:
     """What `fit` made."""
 
@@ -58,6 +59,16 @@ class FitResult:
     failed: Mapping[str, str]
     # For the model's card.
     card_facts: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        found = ", ".join(
+            f"{split} {each.accuracy:.3f}" for split, each in self.evaluations.items() if each.accuracy is not None
+        )
+        return f"FitResult: {self.collection.name}, {self.training.step} steps\n  class-normalised accuracy: {found}"
+
+    def _repr_html_(self) -> str:
+        shown = self.evaluations.get("test") or next(iter(self.evaluations.values()))
+        return f"{html.escape(repr(self))}<br>{shown._repr_html_()}"
 
     def report(self) -> dict[str, Any]:
         """Plain values for JSON."""

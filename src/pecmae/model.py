@@ -3,9 +3,11 @@
 Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C · K prototypes.
 """
 
+import html
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -14,7 +16,8 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
-from pecmae.audio.segments import AudioSource
+from pecmae.audio.players import Players, players
+from pecmae.audio.segments import AudioSource, iter_segments
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.decoding import sonified
 from pecmae.autoencoder.embedding import TrackEmbedding, embed_track
@@ -233,7 +236,45 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
         prediction = self._predict(source, sampling_rate, batch_size)
-        return explanation_of(self.head, self.labels, prediction)
+        explanation = explanation_of(self.head, self.labels, prediction)
+        return replace(explanation, listen=lambda: self._reasons(explanation, source, sampling_rate))
+
+    def listen(self, labels: str | Sequence[str] | None = None, *, prototype: int | None = None, seed: int = 0) -> Players:
+        """Sonify prototypes for a notebook, which shows them as players; parameters and errors as for `sonify`."""
+        rows = self.prototype_indices(labels, prototype)
+        titles = [f"{self.labels[row // self._per_class]} {row % self._per_class}" for row in rows]
+        return players(titles, list(self.sonify_each([(row, seed) for row in rows])), self.sampling_rate)
+
+    def _reasons(self, explanation: Explanation, source: AudioSource, sampling_rate: int | None, count: int = 3) -> Players:
+        """The segments and the prototypes that decided, as sound: those of the largest parts of the label's logit."""
+        row = explanation.contributions[self.labels.index(explanation.label)]
+        best = np.argsort(-row, kind="stable")[:count]
+        nearest = explanation.segment_similarities[:, best].argmax(0)  # (count,)
+        config = self.autoencoder.config
+        cut = iter_segments(
+            source, segment_samples=config.segment_samples, target_rate=config.sampling_rate, sampling_rate=sampling_rate
+        )
+        wanted = {number: segment.samples for number, segment in enumerate(cut) if number in nearest}
+        titles, sounds = [], []
+        for m, number, sound in zip(best, nearest, self.sonify_each([(int(m), 0) for m in best]), strict=True):
+            name, within = explanation.names[m]
+            if number in wanted:
+                titles.append(f"segment {number + 1}")
+                sounds.append(wanted[number])
+            titles.append(f"{name} {within} ({row[m]:+.2f})")
+            sounds.append(sound)
+        return players(titles, sounds, self.sampling_rate)
+
+    @property
+    def _per_class(self) -> int:
+        return self.head.config.prototypes_per_class
+
+    def __repr__(self) -> str:
+        where = f", from {self.directory}" if self.directory else ""
+        return f"PECMAE: {len(self.labels)} classes, {self._per_class} prototypes each{where}\n  {', '.join(self.labels)}"
+
+    def _repr_html_(self) -> str:
+        return "<b>PECMAE</b>, " + html.escape(repr(self).removeprefix("PECMAE: ").replace("\n", ": "))
 
     def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> Prediction:
         track = self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size)

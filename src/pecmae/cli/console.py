@@ -206,12 +206,16 @@ def _results_table(rows: Sequence[dict[str, Any]], top: int, output: Path | None
 def render_evaluation(values: Mapping[str, Any]) -> str:
     """Format the report of an evaluation for people: what matters, on a page."""
     tracks, reasons = values["tracks"], values["reasons"]
-    low, high = tracks["interval_95"]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_row("data", f"{values['data']}, {values['split']}: {tracks['num_tracks']} tracks")
-    table.add_row("accuracy", f"{tracks['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}), class-normalised")
-    for label, recall in tracks["recalls"].items():
-        table.add_row(f"  {harmless(label)}", "not measured" if recall is None else f"{recall:.3f}")
+    if tracks["interval_95"] is None:
+        table.add_row("accuracy", "not measured: tracks of one class alone")
+    else:
+        low, high = tracks["interval_95"]
+        table.add_row("accuracy", f"{tracks['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}), class-normalised")
+    for label in tracks["labels"]:
+        recall = tracks["recalls"].get(label)
+        table.add_row(f"  {harmless(label)}", "not measured: no tracks" if recall is None else f"{recall:.3f}")
     table.add_row("calibration error", f"{tracks['calibration_error']:.3f}")
     for name, value in reasons.items():
         table.add_row(name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value))

@@ -187,9 +187,7 @@ def evaluate(
     for note in report.notes:
         console.say(note, "warning")
     if picture is not None:
-        from pecmae.evaluation.plots import plot_confusion
-
-        plot_confusion(report.evaluation).savefig(picture, dpi=150)
+        report.evaluation.plot().savefig(picture, dpi=150)
     if output is not None:
         console.deliver(console.as_json(report.values), output)
     if as_json:

@@ -5,6 +5,7 @@ Shapes: B panels, N samples, C classes, M prototypes, S segments.
 
 import io
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,6 @@ from pecmae.prototypes.plots import new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from pecmae.evaluation.tracks import Evaluation
 
 # Shares above this are written in white on their dark cell.
 DARK = 0.6
@@ -33,14 +32,16 @@ def save_small(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = 100
     picture.save(path, optimize=True)
 
 
-def plot_confusion(evaluation: "Evaluation", *, title: str = "") -> "Figure":
+def plot_confusion(confusion: np.ndarray, classes: Sequence[str], *, title: str = "") -> "Figure":
     """Draw which labels each class's tracks got, as shares of the class, with the number of tracks in each cell.
 
     Parameters
     ----------
-    evaluation : Evaluation
+    confusion : np.ndarray [shape=(C, C)]
+        Tracks of each class (rows) that got each label (columns).
+    classes : sequence of str
     title : str
-        Above the picture; the accuracy by default.
+        Above the picture.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def plot_confusion(evaluation: "Evaluation", *, title: str = "") -> "Figure":
     PecmaeError
         matplotlib is not installed.
     """
-    counts, labels = evaluation.confusion, [plain(label) for label in evaluation.labels]
+    counts, labels = confusion, [plain(label) for label in classes]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     inches = min(CLASS_INCHES, LARGEST_INCHES / len(labels))  # of a class
     side = 2.2 + inches * len(labels)
@@ -67,16 +68,6 @@ def plot_confusion(evaluation: "Evaluation", *, title: str = "") -> "Figure":
     names, size = [labels[index] for index in named], max(points, SMALLEST_POINTS)
     axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
     axes.set_yticks(named, names, fontsize=size)
-    axes.set(xlabel="label given", ylabel="true class", title=plain(title) or _accuracy(evaluation))
+    axes.set(xlabel="label given", ylabel="true class", title=plain(title))
     figure.colorbar(image, ax=axes, label="share of the class", shrink=0.8)
     return figure
-
-
-def _accuracy(evaluation: "Evaluation") -> str:
-    """The accuracy with its interval, and what it leaves out, for a title."""
-    interval, missing = evaluation.interval(), len(evaluation.not_measured)
-    left_out = f"; {missing} classes have no tracks" if missing else ""
-    if evaluation.accuracy is None or interval is None:
-        return f"no accuracy{left_out}"
-    low, high = (100 * value for value in interval)
-    return f"class-normalised accuracy {100 * evaluation.accuracy:.1f} % ({low:.1f} to {high:.1f}){left_out}"

@@ -6,20 +6,26 @@ Shapes: N tracks, C classes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pecmae.core.tables import data_frame
 from pecmae.data.tracks import EmbeddedTracks
 from pecmae.hub.cards import Measurement, dataset_type
 from pecmae.prototypes.head import PrototypeHead
+from pecmae.prototypes.notebook import score_bars
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 CALIBRATION_BINS = 10
 BOOTSTRAP_SAMPLES = 2000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What a model answered for labelled tracks."""
 
@@ -101,6 +107,38 @@ class Evaluation:
             for name, (kind, value) in values.items()
             if value is not None
         )  # fmt: skip
+
+    def plot(self, *, title: str = "") -> "Figure":
+        """Draw the confusion matrix; see `pecmae.evaluation.plots.plot_confusion`."""
+        # Imported here: matplotlib is an extra.
+        from pecmae.evaluation.plots import plot_confusion
+
+        return plot_confusion(self.confusion, self.labels, title=title or self.title)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row for each track: its name, its class, the label it got, and the score of that."""
+        named = np.array(self.labels)
+        columns = {"track": self.names, "true": named[self.true], "predicted": named[self.predicted], "score": self.scores}
+        return data_frame(columns)
+
+    @property
+    def title(self) -> str:
+        """The accuracy with its interval, and what it leaves out, in a line."""
+        interval, missing = self.interval(), len(self.not_measured)
+        left_out = f"; {missing} classes have no tracks" if missing else ""
+        if self.accuracy is None or interval is None:
+            return f"no accuracy{left_out}"
+        low, high = (100 * value for value in interval)
+        return f"class-normalised accuracy {100 * self.accuracy:.1f} % ({low:.1f} to {high:.1f}){left_out}"
+
+    def __repr__(self) -> str:
+        worst = sorted(self.recalls.items(), key=lambda item: item[1])[:3]
+        return f"Evaluation of {len(self.true)} tracks: {self.title}\n  least recalled: " + ", ".join(
+            f"{name} {value:.2f}" for name, value in worst
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<b>{self.title}</b>" + score_bars(self.recalls, self.labels, shown=len(self.labels))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pecmae.explain.media import compressed, picture_uri
+from pecmae.audio.compression import compressed
+from pecmae.explain.media import picture_uri
 from pecmae.explain.pages import Page, model_facts, readable, render_page
 from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
 from pecmae.model import PECMAE

@@ -77,7 +77,7 @@ def render_page(
     data : mapping
         Values for JSON by the id of the element that will hold them; what the page's script reads.
     sounds : mapping, optional
-        Compressed sound, as `pecmae.explain.media.encoded` returns it, by the id of the element that will hold it.
+        Compressed sound, as `pecmae.audio.compression.encoded` returns it, by the id of the element that will hold it.
     **context
         Further names for the template.
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pecmae.audio.compression import CompressedSound, compressed, encoded
 from pecmae.audio.segments import SILENCE_PEAK, iter_segments
-from pecmae.explain.media import CompressedSound, compressed, encoded, outline, picture_uri
+from pecmae.explain.media import outline, picture_uri
 from pecmae.explain.pages import Page, model_facts, readable, render_page
 from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
 from pecmae.model import PECMAE

@@ -1,22 +1,28 @@
 """What a model answers with: frozen records of NumPy arrays, and how they follow from z."""
 
+import html
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
+from pecmae.audio.players import Players
 from pecmae.core.devices import answering
+from pecmae.core.tables import data_frame
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.measures import Reasons, reasons_of
+from pecmae.prototypes.notebook import SHOWN, part_bars, score_bars, timeline
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prediction:
     """What a track was classified as, and the evidence segment by segment."""
 
@@ -37,6 +43,25 @@ class Prediction:
     def num_segments(self) -> int:
         """S."""
         return len(self.segment_logits)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row for each segment: its number, its label, and the logit of each class."""
+        labels = list(self.scores)
+        order = np.argsort([-self.logits[index] for index in range(len(self.logits))], kind="stable")
+        columns = {labels[rank]: self.segment_logits[:, index] for rank, index in enumerate(order)}
+        names = np.array([labels[rank] for rank in np.argsort(order)])
+        best = names[self.segment_logits.argmax(1)]
+        return data_frame({"segment": np.arange(self.num_segments), "label": best, **columns})
+
+    def __repr__(self) -> str:
+        others = ", ".join(f"{label} {score:.2f}" for label, score in list(self.scores.items())[1:4])
+        return f"Prediction: {self.label} {self.score:.2f}" + (
+            f"\n  then {others}; {self.num_segments} segments, {self.duration:.1f} s" if others else ""
+        )
+
+    def _repr_html_(self) -> str:
+        title = f"<b>{html.escape(self.label)}</b> {self.score:.2f}, {self.num_segments} segments, {self.duration:.1f} s"
+        return title + score_bars(self.scores, sorted(self.scores))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: label, score, scores, duration (s; None where it is not known), num_segments."""
@@ -88,7 +113,7 @@ class Contrast:
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Explanation:
     """How much each prototype gave to each class's logit: contributions and bias sum to the logits.
 
@@ -108,6 +133,8 @@ class Explanation:
     bias: np.ndarray
     # Of the track [shape=(C,)].
     logits: np.ndarray
+    # Players of what decided: made when a notebook shows the explanation.
+    listen: Callable[[], Players] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         error = np.abs(self.contributions.sum(1) + self.bias - self.logits).max()
@@ -223,6 +250,21 @@ class Explanation:
         if others := len(row) - len(shown):
             parts.append((f"{others} others", float(row.sum() - row[shown].sum()), None))
         return [*parts, ("bias", float(self.bias[index]), None)]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row for each prototype: its class, its number within the class, and what it gave to each class's logit."""
+        columns: dict[str, Any] = {"label": [name for name, _ in self.names], "number": [number for _, number in self.names]}
+        return data_frame(columns | {f"to {label}": self.contributions[index] for index, label in enumerate(self.labels)})
+
+    def __repr__(self) -> str:
+        top = ", ".join(f"{name} {number} {value:+.2f}" for name, number, value in self.top(count=3))
+        return f"Explanation: {self.label}, then {self.runner_up}\n  most from {top}"
+
+    def _repr_html_(self) -> str:
+        title = f"<b>{html.escape(self.label)}</b>, then {html.escape(str(self.runner_up))}"
+        strip = timeline(self.prototype_labels[self.winners], self.labels)
+        sounds = "" if self.listen is None else self.listen()._repr_html_()
+        return title + strip + sounds + part_bars(self._parts(self.label, SHOWN))
 
     def _index(self, label: str) -> int:
         if label not in self.labels:

@@ -1,0 +1,24 @@
+"""Tables for people who work with pandas, which is no dependency."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pecmae.errors import PecmaeError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def data_frame(columns: Mapping[str, Any]) -> "pandas.DataFrame":
+    """A frame of columns.
+
+    Raises
+    ------
+    PecmaeError
+        pandas is not installed.
+    """
+    try:
+        from pandas import DataFrame
+    except ImportError:
+        raise PecmaeError("to_pandas needs pandas; install it with pip install pandas.") from None
+    return DataFrame(dict(columns))
