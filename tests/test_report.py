@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from pecmae import PECMAE, PecmaeError
+from pecmae.audio.compression import compressed
 from pecmae.cli.app import main
 from pecmae.errors import AudioWarning, CheckpointError, ConfigError
-from pecmae.explain.media import compressed, outline, png, spectrogram
+from pecmae.explain.media import outline, png, spectrogram
 from pecmae.explain.pages import script_json
 from pecmae.explain.report import Report, build_report, describe_track, prototypes_to_hear
 from pecmae.explain.sounds import PrototypeSounds

@@ -118,6 +118,7 @@ def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
         lambda: PrototypeHead(config.head, mean=config.mean, std=config.std),
         directory / "model.safetensors",
         hashes.get("model.safetensors"),
+        most_parameters=config.head.most_parameters,
     )
     return config, head
 

@@ -74,6 +74,21 @@ class AutoencoderConfig:
             )
 
     @property
+    def most_parameters(self) -> int:
+        """A number of parameters that no autoencoder of this configuration has more of, from its sizes alone."""
+        width, inner = self.embedding_dim, self.feed_forward_dim
+        layers = self.num_encoder_layers + self.num_summarizer_layers + self.num_denoiser_layers
+        transformers = layers * 5 * width * width + 3 * inner * (2 * width + 1) + 4 * width * (width + self.feature_dim + 8)
+        channels = max(self.codec_num_filters, self.codec_decoder_num_filters) << len(self.codec_upsampling_ratios)
+        convolutions = len(self.codec_upsampling_ratios) * (2 * max(self.codec_upsampling_ratios) + 8) * channels * channels
+        recurrent = 8 * (self.codec_num_lstm_layers + 1) * channels * channels
+        codec = 2 * (convolutions + recurrent + 8 * channels * self.feature_dim)
+        if self.codec_decoder == "encodec":
+            return transformers + codec
+        blocks = 16 * (self.istft_num_layers + self.istft_upsampling + 1) * self.istft_dim
+        return transformers + codec + blocks * (self.istft_dim + self.feature_dim) + 4 * self.istft_dim * self.hop_length
+
+    @property
     def hop_length(self) -> int:
         """Samples between two codec frames."""
         return math.prod(self.codec_upsampling_ratios)

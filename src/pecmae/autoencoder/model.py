@@ -314,7 +314,9 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         if target.type == "cpu":
             keep_freed_memory()
         weights = path.parent / "model.safetensors"
-        model = load_module(lambda: cls(config), weights, sha256.get("model.safetensors"))
+        model = load_module(
+            lambda: cls(config), weights, sha256.get("model.safetensors"), most_parameters=config.most_parameters
+        )
         if dtype == "auto" and picked != torch.float32:
             model._unrounded = weights.absolute()
         model._directory = path.parent.absolute()
@@ -402,7 +404,7 @@ def convert_autoencoder_files(
 
 
 def _built(config: AutoencoderConfig, tensors: dict[str, Tensor]) -> Autoencoder:
-    return filled(lambda: Autoencoder(config), tensors, "autoencoder checkpoint").eval()
+    return filled(lambda: Autoencoder(config), tensors, "autoencoder checkpoint", most_parameters=config.most_parameters).eval()
 
 
 def _convert_published(published: PublishedAutoencoder, folder: Path) -> None:

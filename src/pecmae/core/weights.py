@@ -96,9 +96,13 @@ def weights_key(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_module(build: Callable[[], Module], path: Path, sha256: str | None) -> Module:
+# The bounds that configurations give are generous; a module may have so many times more parameters than a file has tensors.
+_PLAUSIBLE = 8
+
+
+def load_module(build: Callable[[], Module], path: Path, sha256: str | None, *, most_parameters: int) -> Module:
     """Build a module and fill it from a file that `save_weights` wrote; see `filled`."""
-    return filled(build, load_weights(path, sha256), str(path))
+    return filled(build, load_weights(path, sha256), str(path), most_parameters=most_parameters)
 
 
 def same_weights(ours: Path, theirs: Path) -> bool:
@@ -126,10 +130,21 @@ def load_into(module: nn.Module, path: Path, sha256: str | None) -> None:
     module.load_state_dict(dict(tensors))
 
 
-def filled(build: Callable[[], Module], tensors: StateDict, source: str) -> Module:
+def filled(build: Callable[[], Module], tensors: StateDict, source: str, *, most_parameters: int) -> Module:
     """Build a module and copy `tensors` into it; their types become the module's own.
 
-    Its sizes are compared with the tensors before memory is taken for it: a damaged configuration may ask for terabytes.
+    A damaged configuration may ask for terabytes: where it could have far more parameters than there are, its shapes are
+    compared with the tensors before memory is taken.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the module, of whatever values.
+    tensors : mapping of str to Tensor
+    source : str
+        What errors should name.
+    most_parameters : int
+        At least the number of the module's parameters.
 
     Raises
     ------
@@ -137,11 +152,13 @@ def filled(build: Callable[[], Module], tensors: StateDict, source: str) -> Modu
         Names or shapes are not exactly the module's, or the values are no finite numbers; the message names `source` and the
         first that differs.
     """
-    with torch.device("meta"):
-        expected = build().state_dict()
-    _check_names_and_shapes(expected, tensors, source)
-    _check_values(tensors, source)
+    if most_parameters > _PLAUSIBLE * sum(tensor.numel() for tensor in tensors.values()):
+        # Not always: building on "meta" imports torch's compiler, which takes a second.
+        with torch.device("meta"):
+            _check_names_and_shapes(build().state_dict(), tensors, source)
     module = build()
+    _check_names_and_shapes(module.state_dict(), tensors, source)
+    _check_values(tensors, source)
     module.load_state_dict(dict(tensors))
     return module
 

@@ -34,6 +34,13 @@ class PrototypeHeadConfig:
         check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
 
     @property
+    def most_parameters(self) -> int:
+        """A number of parameters that no head of this configuration has more of, from its sizes alone."""
+        width, inner = self.embedding_dim, self.adaptor_dim
+        adaptor = 2 * width * (width + inner + 8) + 2 * inner if self.adaptor else 0
+        return self.num_prototypes * width + self.num_classes * (self.num_prototypes + 1) + adaptor + 2
+
+    @property
     def num_prototypes(self) -> int:
         """M, the prototypes of all classes."""
         return self.num_classes * self.prototypes_per_class

@@ -47,4 +47,9 @@ def convert_prototype_head(state_dict: StateDict, *, mean: float = 0.0, std: flo
         adaptor=adaptor,
         adaptor_dim=len(converted["adaptor.linear1.bias"]) if adaptor else PrototypeHeadConfig.adaptor_dim,
     )
-    return filled(lambda: PrototypeHead(config, mean=mean, std=std), converted, "prototype checkpoint").eval()
+    return filled(
+        lambda: PrototypeHead(config, mean=mean, std=std),
+        converted,
+        "prototype checkpoint",
+        most_parameters=config.most_parameters,
+    ).eval()
