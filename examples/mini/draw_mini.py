@@ -66,7 +66,7 @@ def draw(model: PECMAE, data: Path, output: Path, cache: Path, classes: Sequence
         ),
         "weights": plot_weights(model.head.linear.weight.detach().cpu().numpy(), model.labels),
     }
-    tracks, _ = embed_files(EmbeddingCache(cache, model.autoencoder), clips, model.labels, progress=True)
+    tracks, _ = embed_files(EmbeddingCache(cache, model.autoencoder, model.preparation), clips, model.labels, progress=True)
     shown = np.sort(np.random.default_rng(0).permutation(len(tracks.z))[:MAP_SEGMENTS])
     places, stars = map_of(model, tracks.z.numpy()[shown], model.head.projected_prototypes().cpu().numpy())
     figures["map"] = plot_map(places, tracks.labels.numpy()[shown], stars, model.labels)

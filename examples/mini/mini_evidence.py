@@ -179,7 +179,7 @@ def gather(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """All of the evidence but its bars."""
     model = PECMAE.from_pretrained(directory, device=args.device)
     labels, clips = model.labels, load_family(args.data / "genres", args.clips_per_class)
-    cache = EmbeddingCache(args.cache, model.autoencoder)
+    cache = EmbeddingCache(args.cache, model.autoencoder, model.preparation)
     tracks = embed_family(cache, clips, labels, "genres")
     say("baselines on the same z")
     baselines = measure_baselines(tracks, labels)

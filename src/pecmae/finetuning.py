@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from huggingface_hub import snapshot_download
 
+from pecmae.audio.preparation import PREPARED, Preparation
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.core.devices import pick_dtype
@@ -93,6 +94,7 @@ def fit(
     revision: str | None = None,
     head: HeadFit | None = None,
     settings: TrainingSettings = HEAD_SETTINGS,
+    preparation: Preparation = PREPARED,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
     check: bool = True,
@@ -124,6 +126,8 @@ def fit(
         What head to make and how to fit it; the published code's by default.
     settings : TrainingSettings
         5 000 steps by default, which are enough for a few classes; `pecmae.prototypes.fitting.PAPER_SETTINGS` has 150 000.
+    preparation : Preparation
+        What is put right in sound, and whether segments are weighed; `PUBLISHED` is the published code's: nothing.
     cache : path, optional
         Where embeddings are kept: `output/cache`, or a folder beside the Hub's cache.
     batch_size : int, optional
@@ -171,6 +175,7 @@ def fit(
             Path(cache) if cache is not None else Path(output) / "cache" if output is not None else cache_root() / "embeddings",
             frozen.placed(accelerator.device),
             collection,
+            preparation=preparation,
             batch_size=batch_size,
             skip_bad=skip_bad,
             progress=shown,
@@ -198,7 +203,7 @@ def fit(
         fitted = fitted.to(pick_dtype(dtype)).float()
         evaluations = {split: evaluate_embedded(fitted, collection.labels, tracks) for split, tracks in embedded.items()}
         result = FitResult(
-            frozen.model(fitted, collection.labels), collection, embedded, evaluations, training, failed,
+            frozen.model(fitted, collection.labels, preparation), collection, embedded, evaluations, training, failed,
             _card_facts(collection, evaluations, settings, training, head),
         )  # fmt: skip
         if accelerator.is_main_process:
@@ -249,11 +254,11 @@ class _Frozen:
             return self.autoencoder
         return (copy.deepcopy(self.autoencoder) if self.borrowed else self.autoencoder).to(device)
 
-    def model(self, head: PrototypeHead, labels: tuple[str, ...]) -> PECMAE:
+    def model(self, head: PrototypeHead, labels: tuple[str, ...], preparation: Preparation) -> PECMAE:
         """The model of it and a head."""
         modes = {module: module.training for module in self.autoencoder.modules()}
         autoencoder = self.autoencoder if self.borrowed else self.autoencoder.cpu()
-        model = PECMAE(autoencoder, head.to(autoencoder.device), labels, self.reference)
+        model = PECMAE(autoencoder, head.to(autoencoder.device), labels, self.reference, preparation)
         if self.borrowed:
             for module, training in modes.items():
                 module.training = training
@@ -292,6 +297,7 @@ def _embed(
     autoencoder: Autoencoder,
     collection: Collection,
     *,
+    preparation: Preparation,
     batch_size: int | None,
     skip_bad: bool,
     progress: bool,
@@ -301,9 +307,9 @@ def _embed(
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     if accelerator.num_processes > 1:
         share = collection.clips[accelerator.process_index :: accelerator.num_processes]
-        EmbeddingCache(folder, autoencoder).embed([clip.path for clip in share], **options)
+        EmbeddingCache(folder, autoencoder, preparation).embed([clip.path for clip in share], **options)
         accelerator.wait_for_everyone()
-    cache = EmbeddingCache(folder, autoencoder)
+    cache = EmbeddingCache(folder, autoencoder, preparation)
     embedded: dict[str, EmbeddedTracks] = {}
     failed: dict[str, str] = {}
     for split in ("train", "validation", "test"):

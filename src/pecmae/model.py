@@ -4,6 +4,7 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 """
 
 import html
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from pecmae.audio.players import Players, players
-from pecmae.audio.segments import AudioSource, iter_segments
+from pecmae.audio.preparation import PREPARED, Preparation, Survey
+from pecmae.audio.segments import AudioSource, is_samples, iter_segments
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.decoding import sonified
 from pecmae.autoencoder.embedding import TrackEmbedding, embed_track
@@ -28,7 +30,7 @@ from pecmae.core.files import save_directory_atomically, user_path
 from pecmae.errors import ConfigError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import SPLITS_FILE, resolve_model
-from pecmae.model_files import load_autoencoder, read_model, write_card, write_model
+from pecmae.model_files import load_autoencoder, model_config, read_model, write_card, write_model
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
 from pecmae.prototypes.outputs import Explanation, Prediction, explanation_of, prediction_of
@@ -52,6 +54,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         Names of the classes, in the head's order.
     autoencoder_reference : AutoencoderReference, optional
         Where the autoencoder can be loaded from. With it, a saved model names it; without, a saved model contains it.
+    preparation : Preparation
+        How sound is prepared: as it was when the head was fitted. It can be changed later; `PUBLISHED` is what the published
+        code does, nothing.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         head: PrototypeHead,
         labels: Sequence[str],
         autoencoder_reference: AutoencoderReference | None = None,
+        preparation: Preparation = PREPARED,
     ) -> None:
         super().__init__()
         if len(labels) != head.config.num_classes or len(set(labels)) != len(labels):
@@ -76,6 +82,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self.head = head
         self.labels = tuple(labels)
         self.autoencoder_reference = autoencoder_reference
+        self.preparation = preparation
         # Where it was loaded from.
         self._directory: Path | None = None
         self._solver: VDiffusionSolver | None = None
@@ -146,8 +153,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             There is no such file; or it holds no usable audio.
         """
         if isinstance(source, list | tuple):
-            return [self._predict(item, sampling_rate, batch_size) for item in source]
-        return self._predict(source, sampling_rate, batch_size)
+            names = (f"array {place}" if is_samples(item) else None for place, item in enumerate(source))
+            return [self._predict(*item, sampling_rate, batch_size) for item in zip(source, names, strict=True)]
+        return self._predict(source, None, sampling_rate, batch_size)
 
     def embed(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> np.ndarray:
         """z of every segment of a track [shape=(S, D)]; parameters and errors as for `predict`, one track only."""
@@ -157,7 +165,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
     ) -> TrackEmbedding:
         """`embed`, together with where each segment lies in the track."""
-        return embed_track(self.autoencoder, source, sampling_rate=sampling_rate, batch_size=batch_size)
+        return self._embed(source, None, sampling_rate, batch_size)
 
     def sonify(
         self,
@@ -235,7 +243,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
 
     def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
-        prediction = self._predict(source, sampling_rate, batch_size)
+        prediction = self._predict(source, None, sampling_rate, batch_size)
         explanation = explanation_of(self.head, self.labels, prediction)
         return replace(explanation, listen=lambda: self._reasons(explanation, source, sampling_rate))
 
@@ -252,7 +260,11 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         nearest = explanation.segment_similarities[:, best].argmax(0)  # (count,)
         config = self.autoencoder.config
         cut = iter_segments(
-            source, segment_samples=config.segment_samples, target_rate=config.sampling_rate, sampling_rate=sampling_rate
+            source,
+            segment_samples=config.segment_samples,
+            target_rate=config.sampling_rate,
+            sampling_rate=sampling_rate,
+            survey=Survey(self.preparation, config.segment_samples, config.sampling_rate),
         )
         wanted = {number: segment.samples for number, segment in enumerate(cut) if number in nearest}
         titles, sounds = [], []
@@ -276,13 +288,45 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def _repr_html_(self) -> str:
         return "<b>PECMAE</b>, " + html.escape(repr(self).removeprefix("PECMAE: ").replace("\n", ": "))
 
-    def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> Prediction:
-        track = self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size)
-        return self.classify(track.z, duration=track.duration)
+    def _embed(
+        self, source: AudioSource, name: str | None, sampling_rate: int | None, batch_size: int | None
+    ) -> TrackEmbedding:
+        options: dict[str, Any] = {"sampling_rate": sampling_rate, "batch_size": batch_size, "name": name}
+        return embed_track(self.autoencoder, source, preparation=self.preparation, **options)
 
-    def classify(self, z: Tensor, *, duration: float = float("nan")) -> Prediction:
-        """Classify a track from the z of its segments [shape=(S, D)]: logits are averaged over segments."""
-        return prediction_of(self.head, self.labels, z, duration)
+    def _predict(self, source: AudioSource, name: str | None, sampling_rate: int | None, batch_size: int | None) -> Prediction:
+        return self.classify(self._embed(source, name, sampling_rate, batch_size))
+
+    def classify(self, track: "TrackEmbedding | Tensor | np.ndarray", *, duration: float = float("nan")) -> Prediction:
+        """Classify a track from the embeddings of its segments: logits are averaged over segments by their weights.
+
+        Parameters
+        ----------
+        track : TrackEmbedding, or Tensor or np.ndarray [shape=(S, D)]
+            What `embed_track` or `embed` returns; segments of z alone are worth the same.
+        duration : float
+            Of the track in seconds, where z alone is given.
+
+        Raises
+        ------
+        ValueError
+            z has another shape, or holds NaN or infinity.
+        """
+        if not isinstance(track, TrackEmbedding):
+            track = self._as_track(torch.as_tensor(track), duration)
+        return prediction_of(self.head, self.labels, track)
+
+    def _as_track(self, z: Tensor, duration: float) -> TrackEmbedding:
+        width = self.head.config.embedding_dim
+        if z.ndim != 2 or not len(z) or z.shape[1] != width:
+            raise ValueError(f"z must be (segments, {width}) with at least one segment, got the shape {tuple(z.shape)}.")
+        if not z.isfinite().all():
+            raise ValueError("z holds NaN or infinite values; embed the track again.")
+        config = self.autoencoder.config
+        offsets = config.segment_samples * np.arange(len(z))
+        seconds = len(z) * config.segment_seconds if math.isnan(duration) else duration
+        samples = round(seconds * config.sampling_rate)
+        return TrackEmbedding(z.float(), offsets, samples, config.sampling_rate, np.ones(len(z), np.float32), duration)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -322,7 +366,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         target = pick_device(device)
         if autoencoder is None:
             autoencoder = load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
-        model = cls(autoencoder, head.to(target), config.labels, config.autoencoder)
+        model = cls(autoencoder, head.to(target), config.labels, config.autoencoder, config.preparation)
         model._directory = directory.absolute()
         return model
 
@@ -351,7 +395,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         """
         stored = None if dtype is None else pick_dtype(dtype)
         with save_directory_atomically(save_directory) as folder:
-            write_model(folder, self.labels, self.head, self.autoencoder, self.autoencoder_reference, self.scheduler, stored)
+            written = model_config(self.head, self.labels, self.autoencoder_reference, self.preparation)
+            write_model(folder, written, self.head, self.autoencoder, self.scheduler, stored)
             # It describes these weights and no others.
             if self._directory:
                 carry_neighbours(self._directory, folder)

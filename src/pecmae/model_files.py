@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
 
+from pecmae.audio.preparation import PREPARED, PUBLISHED, Preparation
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.core.configs import (
@@ -45,6 +46,8 @@ class ModelConfig:
     std: float
     # None: the autoencoder is inside the directory.
     autoencoder: AutoencoderReference | None
+    # Of the sound that the head was fitted on.
+    preparation: Preparation = PREPARED
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -53,6 +56,7 @@ class ModelConfig:
             "head": config_to_dict(self.head),
             "normalisation": {"mean": self.mean, "std": self.std},
             "autoencoder": asdict(self.autoencoder) if self.autoencoder else None,
+            "preparation": asdict(self.preparation),
         }
 
     @classmethod
@@ -64,7 +68,8 @@ class ModelConfig:
         ConfigError
             A key is missing, unknown, or of another type.
         """
-        check_keys(values, {"labels", "head", "normalisation", "autoencoder"}, source)
+        keys = {"labels", "head", "normalisation", "autoencoder", "preparation"}
+        check_keys(values, keys, source, optional={"preparation"})
         labels, normalisation, reference = values["labels"], values["normalisation"], values["autoencoder"]
         if not isinstance(labels, list) or not all(isinstance(label, str) and _is_writable(label) for label in labels):
             raise ConfigError(f"{source}: labels should be a list of names; restore it or save the model again.")
@@ -89,12 +94,20 @@ class ModelConfig:
             mean=float(normalisation["mean"]),
             std=float(normalisation["std"]),
             autoencoder=AutoencoderReference(**reference) if reference else None,
+            preparation=_read_preparation(values.get("preparation"), source),
         )
 
 
 def _is_writable(label: str) -> bool:
     """Whether a name is text: JSON can say half a character, which no file and no terminal takes."""
     return label.isascii() or not any("\ud800" <= character <= "\udfff" for character in label)
+
+
+def _read_preparation(values: Any, source: str) -> Preparation:
+    """How sound is prepared; where nothing is said the head was fitted as the published code does it."""
+    if values is None:
+        return PUBLISHED
+    return config_from_dict(Preparation, values, f"{source}: preparation")
 
 
 def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
@@ -139,23 +152,35 @@ def load_autoencoder(
     return Autoencoder.from_pretrained(reference.repo_id, device=device, dtype=dtype, **options)
 
 
+def model_config(
+    head: PrototypeHead, labels: tuple[str, ...], reference: AutoencoderReference | None, preparation: Preparation
+) -> ModelConfig:
+    """What config.json says of a model."""
+    return ModelConfig(
+        labels=labels,
+        head=head.config,
+        mean=float(head.mean),
+        std=float(head.std),
+        autoencoder=reference,
+        preparation=preparation,
+    )
+
+
 def write_model(
     folder: Path,
-    labels: tuple[str, ...],
+    config: ModelConfig,
     head: PrototypeHead,
     autoencoder: Autoencoder,
-    reference: AutoencoderReference | None,
     scheduler: "VDiffusionScheduler",
     dtype: torch.dtype | None,
 ) -> None:
     """Fill an empty folder; the autoencoder is written unless there is a reference to it, weights as `dtype` if given."""
     digest = save_weights(head, folder / "model.safetensors", dtype)
-    config = ModelConfig(labels=labels, head=head.config, mean=float(head.mean), std=float(head.std), autoencoder=reference)
     values = {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **config.to_dict()}
     values["sha256"] = {"model.safetensors": digest}
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     scheduler.save_pretrained(folder / "scheduler")
-    if reference is None:
+    if config.autoencoder is None:
         (folder / "autoencoder").mkdir()
         autoencoder.write(folder / "autoencoder", dtype)
 

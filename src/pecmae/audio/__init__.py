@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pecmae.audio.preparation import Segment as Segment
     from pecmae.audio.segments import AudioSource as AudioSource
-    from pecmae.audio.segments import Segment as Segment
     from pecmae.audio.segments import find_audio_files as find_audio_files
     from pecmae.audio.segments import iter_segments as iter_segments
     from pecmae.audio.segments import load_audio as load_audio
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Imported when first asked for, so that the room costs nothing to enter.
 _MODULES = {
     "AudioSource": "segments",
-    "Segment": "segments",
+    "Segment": "preparation",
     "find_audio_files": "segments",
     "iter_segments": "segments",
     "load_audio": "segments",

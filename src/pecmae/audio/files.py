@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import soundfile
 
+from pecmae.audio.arrays import checked_rate
 from pecmae.core.files import display_name, user_path
 from pecmae.errors import AudioError
 
@@ -110,6 +111,8 @@ class AudioFile:
     ----------
     path : path
         A file in one of `READABLE_FORMATS`; what it is is read from its content, not from its name.
+    name : str, optional
+        What messages call it; the path by default.
 
     Attributes
     ----------
@@ -130,15 +133,15 @@ class AudioFile:
         When it is not audio that can be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = display_name(path)
+    def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        self.name = display_name(path) if name is None else name
         self.damage: str | None = None
         self._path = _checked_path(path)
         self._stretched: _StretchedFile | None = None
         self._file = _open(self._path, _system_path(self._path))
         if self._file.format == "MP3" and not re.search(_COUNTED_MP3, self._file.extra_info):
             self._replace_estimated_mp3()
-        self.sampling_rate: int = self._file.samplerate
+        self.sampling_rate = checked_rate(self._file.samplerate, self.name)
         self.expected_frames = self._expected_frames()
 
     def __enter__(self) -> Self:

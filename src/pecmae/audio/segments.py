@@ -7,17 +7,19 @@ import glob
 import io
 import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import soundfile
 import soxr
 
-from pecmae.audio.arrays import ArrayAudio, as_samples
+from pecmae.audio.arrays import ArrayAudio, as_samples, checked_rate
 from pecmae.audio.files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile
+from pecmae.audio.preparation import MAXIMUM_SAMPLE, PREPARED, ChannelMixer, Preparation, Segment, Survey
 from pecmae.core.files import atomic_write, display_name, user_path
 from pecmae.errors import AudioError, AudioWarning
 
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 AudioSource: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor"
 
 AUDIO_EXTENSIONS = READABLE_EXTENSIONS + UNREADABLE_EXTENSIONS
-
-SILENCE_PEAK = 1e-4  # -80 dB of full scale: below the noise of any recording
-LOUD_PEAK = 64.0  # float audio lies within ±1; integers that nobody divided lie far outside
 
 _WRITABLE = {  # extension → libsndfile's format and subtype
     ".wav": ("WAV", "PCM_16"),
@@ -43,26 +42,15 @@ _WRITABLE = {  # extension → libsndfile's format and subtype
 WRITABLE_EXTENSIONS = tuple(_WRITABLE)
 
 
-class Segment(NamedTuple):
-    """A piece of a track.
-
-    Attributes
-    ----------
-    samples : np.ndarray [shape=(segment_samples,)]
-        Mono, float32, zero-padded at the end.
-    length : int
-        How many of them are real, 1 … segment_samples.
-    offset : int
-        Position of the first one in the track, in samples at the target rate.
-    """
-
-    samples: np.ndarray
-    length: int
-    offset: int
-
-
 def iter_segments(
-    source: AudioSource, *, segment_samples: int, target_rate: int, sampling_rate: int | None = None, minimum_samples: int = 1
+    source: AudioSource,
+    *,
+    segment_samples: int,
+    target_rate: int,
+    sampling_rate: int | None = None,
+    minimum_samples: int = 1,
+    survey: Survey | None = None,
+    name: str | None = None,
 ) -> Iterator[Segment]:
     """Cut a track into segments that do not overlap.
 
@@ -78,11 +66,15 @@ def iter_segments(
         Rate of an array, in Hz. A file knows its own, and this is not looked at.
     minimum_samples : int
         A last segment with fewer real samples is left out, unless it is the only one.
+    survey : Survey, optional
+        What decides how sound is prepared, and learns what each segment is worth; a new one by default.
+    name : str, optional
+        What messages call the source; by default its path, or "array".
 
     Yields
     ------
     Segment
-        Mono (the mean of the channels), resampled.
+        Mono (the mean of the channels), resampled, prepared.
 
     Raises
     ------
@@ -95,15 +87,23 @@ def iter_segments(
     Warns
     -----
     AudioWarning
-        At the end of a track that is silent, is cut off or damaged, or lies far outside ±1.
+        At the end of a track, for each of the survey's notes: it is silent, is cut off or damaged, lies far outside ±1, …
     """
     if segment_samples < 1 or target_rate < 1:
         raise ValueError(f"segment_samples and target_rate must be positive, got {segment_samples} and {target_rate}.")
-    return _cut(_resampled(source, target_rate, sampling_rate), segment_samples, minimum_samples)
+    survey = Survey(PREPARED, segment_samples, target_rate) if survey is None else survey
+    return _segments(_opener(source, sampling_rate, name), segment_samples, target_rate, minimum_samples, survey)
 
 
-def load_audio(source: AudioSource, *, target_rate: int, sampling_rate: int | None = None) -> np.ndarray:
-    """Return a whole track, mono, at one rate.
+def load_audio(
+    source: AudioSource,
+    *,
+    target_rate: int,
+    sampling_rate: int | None = None,
+    preparation: Preparation = PREPARED,
+    name: str | None = None,
+) -> np.ndarray:
+    """Return a whole track, mono, at one rate; an offset is not removed, for there are no segments to remove it from.
 
     Parameters, errors and warnings are those of `iter_segments`.
 
@@ -112,7 +112,9 @@ def load_audio(source: AudioSource, *, target_rate: int, sampling_rate: int | No
     np.ndarray [shape=(samples,)]
         float32.
     """
-    return np.concatenate(list(_resampled(source, target_rate, sampling_rate)))
+    survey = Survey(replace(preparation, remove_offset=False), 1, target_rate)
+    pieces = _segments(_opener(source, sampling_rate, name), target_rate, target_rate, 1, survey)
+    return np.concatenate([piece.samples[: piece.length] for piece in pieces])
 
 
 def audio_duration(source: AudioSource, sampling_rate: int | None = None) -> float:
@@ -125,49 +127,77 @@ def audio_duration(source: AudioSource, sampling_rate: int | None = None) -> flo
     FileNotFoundError, AudioError
         As `iter_segments`.
     """
-    with closing(_opened(source, sampling_rate)) as audio:
+    with closing(_opener(source, sampling_rate, None)()) as audio:
         frames = audio.expected_frames
         if frames is None:
             frames = sum(len(block) for block in audio.blocks())
         return float(frames) / audio.sampling_rate
 
 
-def _cut(blocks: Generator[np.ndarray], segment_samples: int, minimum_samples: int) -> Iterator[Segment]:
+def _segments(
+    open_audio: Callable[[], AudioFile | ArrayAudio],
+    segment_samples: int,
+    target_rate: int,
+    minimum_samples: int,
+    survey: Survey,
+) -> Iterator[Segment]:
+    """Cut, have each piece prepared, and warn at the end."""
+    with closing(open_audio()) as audio:
+        mixer = ChannelMixer(survey.preparation)
+        with closing(_resampled(audio, mixer, target_rate)) as blocks:
+            for segment in _cut(blocks, segment_samples, minimum_samples):
+                survey.prepare(segment.samples, segment.length)
+                yield segment
+        survey.finish(mixer, audio.damage)
+        for note in survey.notes:
+            warnings.warn(f"{audio.name}: {note}.", AudioWarning, stacklevel=2)
+
+
+def _cut(blocks: Iterator[np.ndarray], segment_samples: int, minimum_samples: int) -> Iterator[Segment]:
     samples, length, offset = np.zeros(segment_samples, np.float32), 0, 0
-    with closing(blocks):  # closing the generator closes the file
-        for block in blocks:
-            while len(block):
-                taken = min(segment_samples - length, len(block))
-                samples[length : length + taken] = block[:taken]
-                block, length = block[taken:], length + taken
-                if length == segment_samples:
-                    yield Segment(samples, length, offset)
-                    samples, length, offset = np.zeros(segment_samples, np.float32), 0, offset + segment_samples
-        if length >= minimum_samples or (length and offset == 0):
-            yield Segment(samples, length, offset)
+    for block in blocks:
+        while len(block):
+            taken = min(segment_samples - length, len(block))
+            samples[length : length + taken] = block[:taken]
+            block, length = block[taken:], length + taken
+            if length == segment_samples:
+                yield Segment(samples, length, offset)
+                samples, length, offset = np.zeros(segment_samples, np.float32), 0, offset + segment_samples
+    if length >= minimum_samples or (length and offset == 0):
+        yield Segment(samples, length, offset)
 
 
-def _resampled(source: AudioSource, target_rate: int, sampling_rate: int | None) -> Generator[np.ndarray]:
-    """Mono float32 blocks (n,) at `target_rate`; checks the samples and warns at the end."""
-    with closing(_opened(source, sampling_rate)) as audio:
-        rate, read, made, peak = audio.sampling_rate, 0, 0, 0.0
-        resampler = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
-        for block in audio.blocks():
-            if not np.isfinite(block).all():
-                where = (read + int(np.isfinite(block).all(axis=1).argmin())) / rate
-                raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair or remove it.")
-            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-            read, peak = read + len(mono), max(peak, float(np.abs(mono).max()))
-            mono = mono if resampler is None else resampler.resample_chunk(np.ascontiguousarray(mono))
-            if len(mono):
-                made += len(mono)
-                yield mono
-        if resampler is not None and len(mono := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+def _resampled(audio: AudioFile | ArrayAudio, mixer: ChannelMixer, target_rate: int) -> Generator[np.ndarray]:
+    """Mono float32 blocks (n,) at `target_rate`; checks the samples."""
+    rate, read, made = audio.sampling_rate, 0, 0
+    resampler = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
+    for block in audio.blocks():
+        _check_samples(audio, block, read)
+        mono = mixer.mix(block)
+        read += len(mono)
+        mono = mono if resampler is None else resampler.resample_chunk(np.ascontiguousarray(mono))
+        if len(mono):
             made += len(mono)
             yield mono
-        if not made:
-            raise AudioError(_nothing(audio, read, target_rate))
-        _warn(audio, peak)
+    if resampler is not None and len(mono := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+        made += len(mono)
+        yield mono
+    if not made:
+        raise AudioError(_nothing(audio, read, target_rate))
+
+
+def _check_samples(audio: AudioFile | ArrayAudio, block: np.ndarray, read: int) -> None:
+    """Refuse what is no sound in the samples (n, channels) that follow the first `read`."""
+    largest = max(float(block.max()), -float(block.min()))  # NaN where there is any
+    if largest <= MAXIMUM_SAMPLE:
+        return
+    fit = np.abs(block) <= MAXIMUM_SAMPLE  # False for NaN
+    where = (read + int(fit.all(axis=1).argmin())) / audio.sampling_rate
+    if np.isfinite(block).all():
+        raise AudioError(
+            f"{audio.name}: holds samples of {largest:.1g} at {where:.3f} s, which are no sound; repair or remove it."
+        )
+    raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair or remove it.")
 
 
 def _nothing(audio: AudioFile | ArrayAudio, read: int, target_rate: int) -> str:
@@ -177,20 +207,15 @@ def _nothing(audio: AudioFile | ArrayAudio, read: int, target_rate: int) -> str:
     return f"{audio.name}: holds 0 audio frames{reason}; give audio with at least one sample."
 
 
-def _warn(audio: AudioFile | ArrayAudio, peak: float) -> None:
-    if audio.damage:
-        warnings.warn(f"{audio.name}: {audio.damage}; the readable part is used.", AudioWarning, stacklevel=3)
-    if peak < SILENCE_PEAK:
-        warnings.warn(f"{audio.name}: is silent (peak {peak:.1g}); its label means nothing.", AudioWarning, stacklevel=3)
-    if peak > LOUD_PEAK:
-        message = f"{audio.name}: reaches {peak:.0f}, but float samples should lie within ±1; divide them by their full scale."
-        warnings.warn(message, AudioWarning, stacklevel=3)
+def is_samples(source: Any) -> "TypeGuard[np.ndarray | torch.Tensor]":
+    """Whether a source is an array or a tensor, which has no name of its own."""
+    return not isinstance(source, str | os.PathLike)
 
 
-def _opened(source: AudioSource, sampling_rate: int | None) -> AudioFile | ArrayAudio:
-    if isinstance(source, str | os.PathLike):
-        return AudioFile(source)
-    return ArrayAudio(source, sampling_rate)
+def _opener(source: AudioSource, sampling_rate: int | None, name: str | None) -> Callable[[], AudioFile | ArrayAudio]:
+    if is_samples(source):
+        return lambda: ArrayAudio(source, sampling_rate, name)
+    return lambda: AudioFile(cast("str | os.PathLike[str]", source), name)
 
 
 def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -281,7 +306,8 @@ def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) 
         raise AudioError(f"{name}: cannot write this extension; use one of {', '.join(_WRITABLE)}.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{name}: the folder {display_name(path.parent)} does not exist; make it first.")
-    array = np.asarray(as_samples(samples), np.float32)
+    array = np.asarray(as_samples(samples, name), np.float32)
+    checked_rate(sampling_rate, name)
     if array.ndim != 1 or not len(array):
         raise AudioError(f"{name}: expected samples of shape (samples,), got the shape {array.shape}.")
     if not np.isfinite(array).all():

@@ -5,18 +5,20 @@ Shapes: S segments, N samples, D width.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import NamedTuple
+from itertools import islice, repeat
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pecmae.audio.segments import AudioSource, Segment, iter_segments
+from pecmae.audio.preparation import PREPARED, Preparation, Segment, Survey
+from pecmae.audio.segments import AudioSource, is_samples, iter_segments
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.core.batches import BatchSize
 from pecmae.core.devices import answering
-from pecmae.errors import PecmaeError
+from pecmae.core.files import display_name
+from pecmae.errors import AudioError, PecmaeError
 
 
 class TrackEmbedding(NamedTuple):
@@ -26,6 +28,9 @@ class TrackEmbedding(NamedTuple):
     offsets: np.ndarray  # (S,) first sample of each segment, at the autoencoder's rate
     num_samples: int  # of the track, at the autoencoder's rate
     sampling_rate: int
+    weights: np.ndarray  # (S,) what each segment is worth beside the others, in [0, 1], float32
+    audible_duration: float  # of what is not silent, in seconds
+    notes: tuple[str, ...] = ()  # what people should know of the track, each as the rest of a sentence
 
     @property
     def duration(self) -> float:
@@ -34,7 +39,13 @@ class TrackEmbedding(NamedTuple):
 
 
 def embed_track(
-    autoencoder: Autoencoder, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
+    autoencoder: Autoencoder,
+    source: AudioSource,
+    *,
+    sampling_rate: int | None = None,
+    batch_size: int | None = None,
+    preparation: Preparation = PREPARED,
+    name: str | None = None,
 ) -> TrackEmbedding:
     """Embed the non-overlapping segments of one track, streamed: memory does not grow with its duration.
 
@@ -49,24 +60,41 @@ def embed_track(
         Of an array, in Hz.
     batch_size : int, optional
         Segments that are encoded together: what suits the device by default, halved when memory runs out.
+    preparation : Preparation
+        What is put right in the sound before, and whether segments are worth the same.
+    name : str, optional
+        What messages call the source; by default its path, or "array".
 
     Raises
     ------
     FileNotFoundError, AudioError
         There is no such file; or it holds no usable audio.
     """
-    (result,) = embed_tracks(autoencoder, [source], sampling_rate=sampling_rate, batch_size=batch_size)
+    (result,) = embed_tracks(
+        autoencoder,
+        [source],
+        sampling_rate=sampling_rate,
+        batch_size=batch_size,
+        preparation=preparation,
+        names=["array" if name is None and is_samples(source) else name],
+    )
     if isinstance(result, Exception):
         raise result
     return result
 
 
 def embed_tracks(
-    autoencoder: Autoencoder, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int | None = None
+    autoencoder: Autoencoder,
+    sources: Iterable[AudioSource],
+    *,
+    sampling_rate: int | None = None,
+    batch_size: int | None = None,
+    preparation: Preparation = PREPARED,
+    names: Iterable[str | None] | None = None,
 ) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
     """Embed many tracks, segments of different tracks in one batch, so that short clips fill it.
 
-    Parameters are those of `embed_track`.
+    Parameters are those of `embed_track`; arrays are called by their place, "array 0" and so on, unless there are `names`.
 
     Yields
     ------
@@ -74,7 +102,8 @@ def embed_tracks(
         One for each source, in order, as soon as it is whole.
     """
     waiting: list[_Track] = []
-    pieces = _pieces(autoencoder, sources, sampling_rate, waiting)
+    named = zip(sources, repeat(None) if names is None else names, strict=names is not None)
+    pieces = _pieces(autoencoder, named, sampling_rate, preparation, waiting)
     rows = BatchSize.of_segments(autoencoder.device, batch_size)
     while batch := list(islice(pieces, rows.size)):
         for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch], rows), strict=True):
@@ -85,10 +114,38 @@ def embed_tracks(
         yield waiting.pop(0).result(autoencoder.sampling_rate)
 
 
+def cut_segments(
+    autoencoder: Autoencoder,
+    source: AudioSource,
+    *,
+    survey: Survey,
+    sampling_rate: int | None = None,
+    name: str | None = None,
+) -> Iterator[Segment]:
+    """The pieces of a track that an autoencoder encodes, as `survey` (from `new_survey`) has them prepared."""
+    config = autoencoder.config
+    return iter_segments(
+        source,
+        segment_samples=config.segment_samples,
+        target_rate=config.sampling_rate,
+        sampling_rate=sampling_rate,
+        minimum_samples=config.hop_length,
+        survey=survey,
+        name=name,
+    )
+
+
+def new_survey(autoencoder: Autoencoder, preparation: Preparation = PREPARED) -> Survey:
+    """What prepares and judges the segments of one track for an autoencoder."""
+    return Survey(preparation, autoencoder.config.segment_samples, autoencoder.config.sampling_rate)
+
+
 @dataclass(eq=False)
 class _Track:
     """A track on its way: how many segments were cut, and what has been encoded of them."""
 
+    name: str
+    survey: Survey
     cut: int = 0
     ended: bool = False
     error: PecmaeError | OSError | None = None
@@ -108,25 +165,28 @@ class _Track:
     def result(self, sampling_rate: int) -> TrackEmbedding | PecmaeError | OSError:
         if self.error is not None:
             return self.error
-        return TrackEmbedding(torch.stack(self.z), np.array(self.offsets), self.num_samples, sampling_rate)
+        z, survey = torch.stack(self.z), self.survey
+        if not z.isfinite().all():
+            reason = "the samples are too large or the model's weights are damaged or of too small a type (try dtype='float32')"
+            return AudioError(f"{self.name}: its embedding is no number; {reason}.")
+        facts = (survey.weights, survey.audible_seconds, tuple(survey.notes))
+        return TrackEmbedding(z, np.array(self.offsets), self.num_samples, sampling_rate, *facts)
 
 
 def _pieces(
-    autoencoder: Autoencoder, sources: Iterable[AudioSource], sampling_rate: int | None, waiting: list[_Track]
+    autoencoder: Autoencoder,
+    named: Iterable[tuple[AudioSource, str | None]],
+    sampling_rate: int | None,
+    preparation: Preparation,
+    waiting: list[_Track],
 ) -> Iterator[tuple[_Track, Segment]]:
     """All segments of all tracks; a track joins `waiting` when it is opened."""
-    config = autoencoder.config
-    for source in sources:
-        track = _Track()
+    for place, (source, given) in enumerate(named):
+        name = f"array {place}" if given is None and is_samples(source) else given
+        track = _Track(name or display_name(cast(str, source)), new_survey(autoencoder, preparation))
         waiting.append(track)
         try:
-            for segment in iter_segments(
-                source,
-                segment_samples=config.segment_samples,
-                target_rate=config.sampling_rate,
-                sampling_rate=sampling_rate,
-                minimum_samples=config.hop_length,
-            ):
+            for segment in cut_segments(autoencoder, source, survey=track.survey, sampling_rate=sampling_rate, name=name):
                 track.cut += 1
                 yield track, segment
         except (PecmaeError, OSError) as error:

@@ -8,15 +8,17 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from pecmae.audio.preparation import PREPARED, PUBLISHED, Preparation
 from pecmae.autoencoder.embedding import TrackEmbedding, embed_tracks
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.core.files import atomic_write, content_hash
@@ -46,6 +48,10 @@ def autoencoder_key(autoencoder: Autoencoder) -> str:
         "dtype": str(autoencoder.dtype),
         "config": {name: value for name, value in asdict(autoencoder.config).items() if name not in _DECODING},
     }
+    return _digest(facts)
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -58,11 +64,15 @@ class EmbeddingCache:
         Caches of several autoencoders can share it.
     autoencoder : Autoencoder
         What makes z; its device computes.
+    preparation : Preparation
+        What is put right in the sound before; each has a cache of its own.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], autoencoder: Autoencoder) -> None:
-        self.autoencoder = autoencoder
-        self.folder = Path(folder) / f"z-{autoencoder_key(autoencoder)}"
+    def __init__(self, folder: str | os.PathLike[str], autoencoder: Autoencoder, preparation: Preparation = PREPARED) -> None:
+        self.autoencoder, self.preparation = autoencoder, preparation
+        # Caches from before there was a preparation hold z of sound as it is.
+        kind = "" if preparation == PUBLISHED else f"-{_digest(asdict(preparation))}"
+        self.folder = Path(folder) / f"z-{autoencoder_key(autoencoder)}{kind}"
         self.folder.mkdir(parents=True, exist_ok=True)
         # Which part holds a track.
         self._parts: dict[str, Path] = {}
@@ -123,19 +133,22 @@ class EmbeddingCache:
         self, paths: list[Path], batch_size: int | None, progress: bool
     ) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
         shown = iter(progress_bar(paths, "embedding", progress and bool(paths)))
-        for result in embed_tracks(self.autoencoder, paths, batch_size=batch_size):
+        for result in embed_tracks(self.autoencoder, paths, batch_size=batch_size, preparation=self.preparation):
             next(shown)
             yield result
 
     def _write(self, part: dict[str, TrackEmbedding]) -> None:
         """A part under a name made from its tracks; written elsewhere, then renamed."""
-        tensors = {}
+        tensors, facts = {}, {}
         for key, track in part.items():
             tensors[f"{key}.z"] = track.z.contiguous()
+            tensors[f"{key}.weights"] = torch.from_numpy(np.ascontiguousarray(track.weights))
+            facts[key] = {"audible_duration": track.audible_duration, "notes": list(track.notes)}
             tensors[f"{key}.offsets"] = torch.from_numpy(np.append(track.offsets, track.num_samples).astype(np.int64))
         name = hashlib.sha256(" ".join(sorted(part)).encode()).hexdigest()[:24]
         target = self.folder / f"{name}.safetensors"
         metadata = {"format_version": str(FORMAT_VERSION), "sampling_rate": str(self.autoencoder.sampling_rate)}
+        metadata["tracks"] = json.dumps(facts)
         with atomic_write(target) as temporary, temporary.open("wb") as file:
             file.write(save(tensors, metadata))
             file.flush()
@@ -158,10 +171,17 @@ class EmbeddingCache:
         found = {}
         for path, wanted in by_part.items():
             with safe_open(path, framework="pt") as file:
+                facts, names = json.loads((file.metadata() or {}).get("tracks", "{}")), set(file.keys())
                 for key in wanted:
                     *offsets, num_samples = file.get_tensor(f"{key}.offsets").tolist()
                     z = file.get_tensor(f"{key}.z").clone()  # not a view of the file, which somebody may change
-                    found[key] = TrackEmbedding(z, np.array(offsets), num_samples, self.autoencoder.sampling_rate)
+                    rate, said = self.autoencoder.sampling_rate, facts.get(key, {})
+                    # Parts from before segments were weighed hold no weights.
+                    weighed = f"{key}.weights" in names
+                    weights = file.get_tensor(f"{key}.weights").numpy().copy() if weighed else np.ones(len(z), np.float32)
+                    audible = said.get("audible_duration", num_samples / rate)
+                    notes = tuple(said.get("notes", ()))
+                    found[key] = TrackEmbedding(z, np.array(offsets), num_samples, rate, weights, audible, notes)
         return found
 
 

@@ -6,7 +6,7 @@ Shapes: N segments, D width.
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from pecmae.errors import ConfigError, PecmaeError
 
 # Bad files that an error names.
 SHOWN = 8
+# Share of a whole segment that one has to be worth for a head to learn from it.
+LEAST_WORTH = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class EmbeddedTracks:
     track_labels: Tensor  # (tracks,) class numbers
     names: tuple[str, ...] = ()  # of the tracks, for people
     offsets: Tensor | None = None  # (N,) where a segment begins, in seconds
+    weights: Tensor | None = None  # (N,) what a segment is worth beside the others of its track; none: all the same
 
     @property
     def labels(self) -> Tensor:
@@ -42,14 +45,34 @@ class EmbeddedTracks:
         """A hash of the embeddings and labels, in their order."""
         digest = hashlib.sha256(self.z.numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def average(self, values: Tensor) -> Tensor:
-        """Mean over the segments of each track [shape=(tracks, …)] of values of the segments [shape=(N, …)]."""
-        totals = values.new_zeros(len(self.track_labels), *values.shape[1:]).index_add_(0, self.tracks, values)
-        counts = torch.bincount(self.tracks, minlength=len(totals)).to(values.dtype)
-        return totals / counts.reshape(-1, *[1] * (values.ndim - 1))
+        """Mean over the segments of each track [shape=(tracks, …)], by their weights, of values of the segments [shape=(N, …)].
+
+        Summed in float64: a day of radio has 21 600 segments.
+        """
+        weights = torch.ones(len(values)) if self.weights is None else self.weights
+        column = (-1, *[1] * (values.ndim - 1))
+        weighted = values.double() * weights.double().reshape(column)
+        totals = weighted.new_zeros(len(self.track_labels), *values.shape[1:]).index_add_(0, self.tracks, weighted)
+        worth = weighted.new_zeros(len(self.track_labels)).index_add_(0, self.tracks, weights.double())
+        return (totals / worth.reshape(column)).to(values.dtype)
+
+    def whole(self, least: float = LEAST_WORTH) -> "EmbeddedTracks":
+        """Only segments that are worth at least this share of a whole one, and the worthiest of each track in any case.
+
+        What prototypes are made from: a rest of a segment, or silence, is no example of a class.
+        """
+        if self.weights is None:
+            return self
+        best = self.weights.new_zeros(len(self.track_labels)).scatter_reduce(0, self.tracks, self.weights, "amax")
+        kept = (self.weights >= least) | (self.weights == best[self.tracks])
+        offsets = None if self.offsets is None else self.offsets[kept]
+        return replace(self, z=self.z[kept], tracks=self.tracks[kept], offsets=offsets, weights=self.weights[kept])
 
 
 def embed_files(
@@ -122,6 +145,7 @@ def stack_tracks(
         torch.tensor([labels.index(file.label) for file, _ in whole]),
         short_names([file.path for file, _ in whole]),
         torch.from_numpy(np.concatenate([track.offsets / track.sampling_rate for _, track in whole]).astype(np.float32)),
+        torch.from_numpy(np.concatenate([track.weights for _, track in whole])),
     )
 
 

@@ -71,7 +71,7 @@ def evaluate_model(
         There is no such split, or none of its clips can be used.
     """
     chosen = choose_clips(collection, split, SplitRecord.load(model.directory))
-    store = EmbeddingCache(cache_beside(model.directory) if cache is None else cache, model.autoencoder)
+    store = EmbeddingCache(cache_beside(model.directory) if cache is None else cache, model.autoencoder, model.preparation)
     tracks, failed = embed_files(store, chosen.clips, model.labels, skip_bad=True, progress=progress)
     evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
     notes = (*collection.notes, *chosen.notes)

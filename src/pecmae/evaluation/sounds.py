@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pecmae.audio.segments import Segment, iter_segments
+from pecmae.audio.preparation import Segment
+from pecmae.audio.segments import iter_segments
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.data.collection import LabelledFile
 from pecmae.explain.sounds import PrototypeSounds

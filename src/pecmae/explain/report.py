@@ -5,14 +5,14 @@ Shapes: S segments, C classes, K prototypes per class, M prototypes.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from pecmae.audio.compression import CompressedSound, compressed, encoded
-from pecmae.audio.segments import SILENCE_PEAK, iter_segments
+from pecmae.autoencoder.embedding import cut_segments, new_survey
 from pecmae.explain.media import outline, picture_uri
 from pecmae.explain.pages import Page, model_facts, readable, render_page
 from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
@@ -137,9 +137,8 @@ def _look_and_listen(model: PECMAE, path: str | os.PathLike[str]) -> tuple[tuple
     sound = CompressedSound(config.sampling_rate)
     views: list[SegmentView] = []
     # The same cuts as those that were embedded; a tail too short to be one of them is not heard either.
-    cuts = iter_segments(
-        path, segment_samples=config.segment_samples, target_rate=config.sampling_rate, minimum_samples=config.hop_length
-    )
+    survey = new_survey(model.autoencoder, model.preparation)
+    cuts = cut_segments(model.autoencoder, path, survey=survey)
     with without_audio_warnings():  # explaining gave them
         for segment in cuts:
             real = segment.samples[: segment.length]
@@ -148,12 +147,14 @@ def _look_and_listen(model: PECMAE, path: str | os.PathLike[str]) -> tuple[tuple
                 SegmentView(
                     start=segment.offset / config.sampling_rate,
                     seconds=segment.length / config.sampling_rate,
-                    silent=bool(np.abs(real).max() < SILENCE_PEAK),
+                    silent=False,
                     outline=outline(real),
                     picture=picture_uri(real, config.sampling_rate),
                 )
             )
-    return tuple(views), encoded(sound)
+    # How loud a track is shows in its end.
+    heard = (replace(view, silent=bool(silent)) for view, silent in zip(views, survey.silent, strict=True))
+    return tuple(heard), encoded(sound)
 
 
 def prototypes_to_hear(track: TrackReport, count: int = SOUNDS_PER_TRACK) -> list[int]:

@@ -189,7 +189,7 @@ def fit_head(
     Parameters
     ----------
     data : EmbeddedTracks
-        Training segments; every class needs at least K of them.
+        Training segments; every class needs at least K of them. Rests and silence are left out (`EmbeddedTracks.whole`).
     config : PrototypeHeadConfig
         Sizes and choices.
     settings : TrainingSettings
@@ -226,6 +226,7 @@ def fit_head(
         Training diverged.
     """
     check_fitting(class_loss_weight, evaluate_every, refit_penalty)
+    data, validation = data.whole(), None if validation is None else validation.whole()
     mean, std = normalisation_scalars(data.z)
     torch.manual_seed(settings.seed)
     head = PrototypeHead(config, mean=mean, std=std)

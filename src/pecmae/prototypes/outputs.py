@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from pecmae.audio.players import Players
+from pecmae.autoencoder.embedding import TrackEmbedding
 from pecmae.core.devices import answering
 from pecmae.core.tables import data_frame
 from pecmae.prototypes.head import PrototypeHead
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def _finite(value: float) -> float | None:
+    """A number as JSON has it, where NaN is none."""
+    return value if math.isfinite(value) else None
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over segments of `values` [shape=(S, n)] by `weights` [shape=(S,)], in float64."""
+    return np.average(values.astype(np.float64), axis=0, weights=weights.astype(np.float64))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prediction:
     """What a track was classified as, and the evidence segment by segment."""
@@ -31,13 +42,18 @@ class Prediction:
     score: float
     # Of every class, the best first.
     scores: dict[str, float]
-    # Averaged over segments [shape=(C,)], and of each [shape=(S, C)], in the order of the model's labels.
+    # Averaged over segments by their weights [shape=(C,)], and of each [shape=(S, C)], in the order of the model's labels.
     logits: np.ndarray
     segment_logits: np.ndarray
     # Of each segment to each prototype, in (0, 1] [shape=(S, M)].
     segment_similarities: np.ndarray
-    # Of the track, in seconds; NaN where only its z is known.
+    # What each segment is worth: the share of it that is sound [shape=(S,), in [0, 1]].
+    segment_weights: np.ndarray
+    # Of the track, and of what in it is not silent, in seconds; NaN where only its z is known.
     duration: float
+    audible_duration: float
+    # What was put right in the sound or makes the label doubtful, each as the rest of a sentence.
+    notes: tuple[str, ...] = ()
 
     @property
     def num_segments(self) -> int:
@@ -64,13 +80,15 @@ class Prediction:
         return title + score_bars(self.scores, sorted(self.scores))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: label, score, scores, duration (s; None where it is not known), num_segments."""
+        """Plain values for JSON: label, score, scores, durations (s, None if not known), num_segments, notes."""
         return {
             "label": self.label,
             "score": self.score,
             "scores": self.scores,
-            "duration": self.duration if math.isfinite(self.duration) else None,
+            "duration": _finite(self.duration),
+            "audible_duration": _finite(self.audible_duration),
             "num_segments": self.num_segments,
+            "notes": list(self.notes),
         }
 
 
@@ -84,7 +102,8 @@ class Contrast:
     prototypes: np.ndarray
     # Of the bias.
     bias: float
-    # By how much each segment's logit of the one class exceeds that of the other [shape=(S,)]; their mean is `total`.
+    # By how much each segment's logit of the one class exceeds that of the other [shape=(S,)]; their mean, by the segments'
+    # weights, is `total`.
     segments: np.ndarray
     # Difference of the track's logits.
     total: float
@@ -128,6 +147,8 @@ class Explanation:
     prototype_labels: np.ndarray
     # Of each segment to each prototype [shape=(S, M)].
     segment_similarities: np.ndarray
+    # What each segment is worth [shape=(S,)].
+    segment_weights: np.ndarray
     # Of the linear layer [shape=(C, M) and (C,)].
     weight: np.ndarray
     bias: np.ndarray
@@ -164,9 +185,14 @@ class Explanation:
         return tuple((self.labels[label], m % per_class) for m, label in enumerate(self.prototype_labels))
 
     @cached_property
+    def similarities(self) -> np.ndarray:
+        """Of the track to each prototype, averaged over segments by their weights [shape=(M,), float64]."""
+        return weighted_mean(self.segment_similarities, self.segment_weights)
+
+    @cached_property
     def contributions(self) -> np.ndarray:
-        """Of each prototype to each class's logit, averaged over segments [shape=(C, M)]."""
-        return self.weight * self.segment_similarities.mean(0, dtype=np.float64)  # a day is too many to sum in float32
+        """Of each prototype to each class's logit, averaged over segments by their weights [shape=(C, M), float64]."""
+        return self.weight * self.similarities
 
     @cached_property
     def segment_contributions(self) -> np.ndarray:
@@ -188,7 +214,7 @@ class Explanation:
     @cached_property
     def reasons(self) -> Reasons:
         """How plain the reasons for the track's label are [shape=(1,) each]."""
-        return reasons_of(self.segment_similarities.mean(0, keepdims=True), self.weight, self.bias, self.prototype_labels)
+        return reasons_of(self.similarities[None], self.weight, self.bias, self.prototype_labels)
 
     def contrast(self, label: str, against: str) -> Contrast:
         """Tell which prototypes and which moments speak for one class against another.
@@ -284,17 +310,19 @@ class Explanation:
             "contributions": self.contributions.tolist(),
             "reasons": self.reasons.to_dict(),
             "segment_similarities": self.segment_similarities.tolist(),
+            "segment_weights": self.segment_weights.tolist(),
         }
 
 
-def prediction_of(head: PrototypeHead, labels: tuple[str, ...], z: Tensor, duration: float) -> Prediction:
-    """Label and scores of a track of `duration` seconds from the z of its segments [shape=(S, D)].
+def prediction_of(head: PrototypeHead, labels: tuple[str, ...], track: TrackEmbedding) -> Prediction:
+    """Label and scores of a track from the embeddings of its segments, whose logits are averaged by their weights.
 
     Raises
     ------
     ValueError
         z has another shape, or is not finite.
     """
+    z = track.z
     if z.ndim != 2 or not len(z) or z.shape[1] != head.config.embedding_dim:
         raise ValueError(f"z has the shape {tuple(z.shape)}; give one row of {head.config.embedding_dim} values a segment.")
     if not bool(z.isfinite().all()):
@@ -302,18 +330,21 @@ def prediction_of(head: PrototypeHead, labels: tuple[str, ...], z: Tensor, durat
     head = head.in_float32()
     with answering(head.prototypes.device):
         similarities = head.similarities(z.to(head.prototypes.device))  # (S, M)
-        segment_logits = head.linear(similarities)  # (S, C)
-        logits = segment_logits.double().mean(0).float()  # (C,), the mean of a day of segments in double precision
-        scores = head.scores(logits).cpu().numpy()
+        segment_logits = head.linear(similarities).cpu().numpy()  # (S, C)
+        logits = weighted_mean(segment_logits, track.weights).astype(np.float32)  # (C,)
+        scores = head.scores(torch.from_numpy(logits)).numpy()
     order = np.argsort(-scores, kind="stable")
     return Prediction(
         label=labels[order[0]],
         score=float(scores[order[0]]),
         scores={labels[index]: float(scores[index]) for index in order},
-        logits=logits.cpu().numpy(),
-        segment_logits=segment_logits.cpu().numpy(),
+        logits=logits,
+        segment_logits=segment_logits,
         segment_similarities=similarities.cpu().numpy(),
-        duration=duration,
+        segment_weights=track.weights,
+        duration=track.duration,
+        audible_duration=track.audible_duration,
+        notes=track.notes,
     )
 
 
@@ -324,6 +355,7 @@ def explanation_of(head: PrototypeHead, labels: tuple[str, ...], prediction: Pre
         labels=labels,
         prototype_labels=head.prototype_labels.cpu().numpy(),
         segment_similarities=prediction.segment_similarities,
+        segment_weights=prediction.segment_weights,
         weight=head.linear.weight.detach().cpu().numpy(),
         bias=head.linear.bias.detach().cpu().numpy(),
         logits=prediction.logits,
