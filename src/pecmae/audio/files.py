@@ -6,16 +6,20 @@ Its mp3 decoder writes notes of its own ("Xing stream size off …") to standard
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import soundfile
 
 from pecmae.audio.arrays import checked_rate
+from pecmae.audio.containers import StretchReader, stretches
+from pecmae.audio.media import MediaFile, has_media
 from pecmae.core.files import display_name, user_path
 from pecmae.errors import AudioError
 
@@ -23,8 +27,8 @@ READABLE_EXTENSIONS = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
     *(".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64"),
 )
-# Audio that libsndfile cannot decode. A folder search lists it all the same: a song left out unsaid is worse than an error.
-UNREADABLE_EXTENSIONS = (".m4a", ".aac", ".wma", ".ape", ".wv", ".mpc")
+# What only the extra `media` decodes. A folder search lists it all the same: a song left out unsaid is worse than an error.
+UNREADABLE_EXTENSIONS = (".m4a", ".m4b", ".aac", ".wma", ".ape", ".wv", ".mpc", ".spx", ".mp4", ".mkv", ".mka", ".webm")
 READABLE_FORMATS = "WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF, W64"
 
 _BLOCK_FRAMES = 32768
@@ -35,6 +39,8 @@ _MP3_SLACK_SECONDS = 0.15  # encoder delay and padding: not all count them
 _MP3_READ_AHEAD = 4096  # bytes that a decoder may have left unread before the end
 _COUNTED_MP3 = r"bitrate mode\s*: (variable|average)"  # libsndfile only knows that from the header that holds the count
 _STRETCH = 64
+# PCM, ADPCM, float, A-law, mu-law, IMA ADPCM, G.721, GSM 6.10, mp3, extensible.
+_WAV_CODECS = (0x1, 0x2, 0x3, 0x6, 0x7, 0x11, 0x31, 0x40, 0x50, 0x55, 0xFFFE)
 _OGG_HEADER, _LARGEST_OGG_PAGE = 27, 65_307  # bytes; of a page: header, up to 255 lengths, as many times 255 bytes
 _WIDE_FORMATS = ("RF64", "W64")  # sizes of 64 bits: none of them stands for "unknown"
 
@@ -55,6 +61,8 @@ _SIGNATURES = (
     (0, b"\x1a\x45\xdf\xa3", "is a Matroska or WebM file"),
     (0, b"MAC ", "is Monkey's Audio"),
     (0, b"wvpk", "is WavPack audio"),
+    (28, b"\x7fFLAC", "is FLAC in an Ogg container"),
+    (28, b"Speex", "is Speex audio"),
 )
 _READABLE_SIGNATURES = (
     *(b"RIFF", b"RF64", b"riff", b"FORM", b".snd", b"caff"),
@@ -138,11 +146,21 @@ class AudioFile:
         self.damage: str | None = None
         self._path = _checked_path(path)
         self._stretched: _StretchedFile | None = None
-        self._file = _open(self._path, _system_path(self._path))
-        if self._file.format == "MP3" and not re.search(_COUNTED_MP3, self._file.extra_info):
+        self._stretch, *self._following = stretches(self._path)
+        self._file = self._open_stretch()
+        if self._is_plain and self._file.format == "MP3" and not re.search(_COUNTED_MP3, self._file.extra_info):
             self._replace_estimated_mp3()
         self.sampling_rate = checked_rate(self._file.samplerate, self.name)
-        self.expected_frames = self._expected_frames()
+        # Of a file in several parts the first alone says how long it is.
+        self.expected_frames = None if self._following else self._expected_frames()
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._stretch.is_whole and not self._following
+
+    def _open_stretch(self) -> soundfile.SoundFile:
+        whole = self._stretch.is_whole
+        return _open(self._path, _system_path(self._path) if whole else StretchReader(self._path, self._stretch))
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +176,24 @@ class AudioFile:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the samples (n, channels), float32, up to the end or to the first place that cannot be decoded."""
+        parts = 1 + len(self._following)
+        yield from self._blocks_of_stretch()
+        for number, stretch in enumerate(self._following, start=2):
+            if self.damage is not None:
+                return
+            self._file.close()
+            self._stretch = stretch
+            try:
+                self._file = self._open_stretch()
+            except AudioError:
+                self.damage = f"consists of {parts} parts, of which part {number} cannot be read"
+                return
+            if self._file.samplerate != self.sampling_rate:
+                self.damage = f"consists of {parts} parts, of which part {number} has another sampling rate and is not read"
+                return
+            yield from self._blocks_of_stretch()
+
+    def _blocks_of_stretch(self) -> Iterator[np.ndarray]:
         read, failed = 0, False
         while (rest := self._file.frames - read) > 0:
             wanted = min(_BLOCK_FRAMES, rest)
@@ -210,16 +246,77 @@ class AudioFile:
         elif self._stretched is not None:
             # The last, incomplete frame of a recorded stream is no damage; an error far from the end is.
             failed = failed and self._stretched.remaining() > _MP3_READ_AHEAD
-        if failed or (self._file.format == "OGG" and not _has_last_ogg_page(self._path)):
+        if failed or (self._file.format == "OGG" and not _has_last_ogg_page(self._path, self._stretch.stop)):
             return f"is cut off or damaged: only the first {read / rate:.2f} s could be read"
         return None
 
 
-def _has_last_ogg_page(path: Path) -> bool:
-    """Whether an Ogg file ends with a whole page that is marked as the last; libsndfile overlooks the mark of short files."""
+def open_audio(source: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> "AudioFile | MediaFile":
+    """Open a path, or a binary file object, which is copied and left as it was, with whatever can read it.
+
+    Raises
+    ------
+    FileNotFoundError, AudioError
+        As `AudioFile`.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return _open_copy(source, name)
+    try:
+        return AudioFile(source, name)
+    except AudioError:
+        path = user_path(source)
+        if not (has_media() and path.is_file() and path.stat().st_size):
+            raise
+        try:
+            return MediaFile(path, display_name(source) if name is None else name)
+        except AudioError:
+            pass
+        raise
+
+
+class _Copied(AudioFile):
+    """A file object's sound, from a copy on disk that goes with it."""
+
+    def __init__(self, folder: TemporaryDirectory[str], path: Path, name: str) -> None:
+        self._folder = folder
+        super().__init__(path, name)
+
+    def close(self) -> None:
+        super().close()
+        self._folder.cleanup()
+
+
+def _open_copy(file: BinaryIO, name: str | None) -> "AudioFile | MediaFile":
+    named = getattr(file, "name", None)
+    name = name or (display_name(named) if isinstance(named, str) and named else "file object")
+    folder = TemporaryDirectory(prefix="pecmae-")
+    path = Path(folder.name) / "sound"
+    try:
+        place = file.tell() if file.seekable() else None
+        with path.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+        if place is not None:
+            file.seek(place)
+        try:
+            return _Copied(folder, path, name)
+        except AudioError as error:
+            if has_media() and path.stat().st_size:
+                found = MediaFile(path, name)
+                found.keep = folder
+                return found
+            raise AudioError(str(error).replace(display_name(path), name)) from None
+    except BaseException:
+        if sys.exc_info()[1] is not None:
+            folder.cleanup()
+        raise
+
+
+def _has_last_ogg_page(path: Path, stop: int | None) -> bool:
+    """Whether an Ogg stream ends with a whole page that is marked as the last; libsndfile overlooks the mark of short files."""
+    end = path.stat().st_size if stop is None else stop
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _LARGEST_OGG_PAGE))
-        tail = file.read()
+        file.seek(max(0, end - _LARGEST_OGG_PAGE))
+        tail = file.read(end - file.tell())
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < _OGG_HEADER:
         return False
@@ -265,13 +362,25 @@ def _unreadable(path: Path) -> str:
         head = file.read(512)
     for offset, signature, what in _SIGNATURES:
         if head[offset:].startswith(signature):
-            return f"{name}: {what}, which cannot be read; convert it to one of {READABLE_FORMATS}."
+            return (
+                f"{name}: {what}; install pip install 'pecmae[media]' to read it, or convert it to one of {READABLE_FORMATS}."
+            )
+    if head.startswith(b"RIFF") and not soundfile_knows(head):
+        return (
+            f"{name}: is WAV with a codec that needs pip install 'pecmae[media]'; or convert it to one of {READABLE_FORMATS}."
+        )
     if head.startswith(_READABLE_SIGNATURES):
         return f"{name}: is damaged or cut off so early that no audio can be read; fetch it again or remove it."
     if path.suffix.lower() in (".raw", ".pcm"):
         return f"{name}: holds samples without a header, which cannot be read; convert it to one of {READABLE_FORMATS}."
     kind = "is text, not audio" if _is_text(head) else "is not audio that can be read"
     return f"{name}: {kind}; give one of {READABLE_FORMATS}."
+
+
+def soundfile_knows(head: bytes) -> bool:
+    """Whether the codec of a WAV, by the number in its header, is one of libsndfile's."""
+    place = head.find(b"fmt ")
+    return place < 0 or int.from_bytes(head[place + 8 : place + 10], "little") in _WAV_CODECS
 
 
 def _is_text(head: bytes) -> bool:

@@ -11,14 +11,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import soundfile
 import soxr
 
 from pecmae.audio.arrays import ArrayAudio, as_samples, checked_rate
-from pecmae.audio.files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile
+from pecmae.audio.files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile, open_audio
+from pecmae.audio.media import MediaFile
 from pecmae.audio.preparation import MAXIMUM_SAMPLE, PREPARED, ChannelMixer, Preparation, Segment, Survey
 from pecmae.core.files import atomic_write, display_name, user_path
 from pecmae.errors import AudioError, AudioWarning
@@ -26,10 +27,14 @@ from pecmae.errors import AudioError, AudioWarning
 if TYPE_CHECKING:
     import torch
 
-# A file, or samples [shape=(samples,) or (channels, samples)].
-AudioSource: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor"
+# A file (a path, or an open one), or samples [shape=(samples,) or (channels, samples)].
+AudioSource: TypeAlias = "str | os.PathLike[str] | BinaryIO | np.ndarray | torch.Tensor"
 
 AUDIO_EXTENSIONS = READABLE_EXTENSIONS + UNREADABLE_EXTENSIONS
+# What other systems put into folders; nothing in them is the user's.
+SYSTEM_FOLDERS = frozenset(
+    ("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
+)
 
 _WRITABLE = {  # extension → libsndfile's format and subtype
     ".wav": ("WAV", "PCM_16"),
@@ -135,7 +140,7 @@ def audio_duration(source: AudioSource, sampling_rate: int | None = None) -> flo
 
 
 def _segments(
-    open_audio: Callable[[], AudioFile | ArrayAudio],
+    open_audio: Callable[[], AudioFile | MediaFile | ArrayAudio],
     segment_samples: int,
     target_rate: int,
     minimum_samples: int,
@@ -167,7 +172,7 @@ def _cut(blocks: Iterator[np.ndarray], segment_samples: int, minimum_samples: in
         yield Segment(samples, length, offset)
 
 
-def _resampled(audio: AudioFile | ArrayAudio, mixer: ChannelMixer, target_rate: int) -> Generator[np.ndarray]:
+def _resampled(audio: AudioFile | MediaFile | ArrayAudio, mixer: ChannelMixer, target_rate: int) -> Generator[np.ndarray]:
     """Mono float32 blocks (n,) at `target_rate`; checks the samples."""
     rate, read, made = audio.sampling_rate, 0, 0
     resampler = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
@@ -186,7 +191,7 @@ def _resampled(audio: AudioFile | ArrayAudio, mixer: ChannelMixer, target_rate: 
         raise AudioError(_nothing(audio, read, target_rate))
 
 
-def _check_samples(audio: AudioFile | ArrayAudio, block: np.ndarray, read: int) -> None:
+def _check_samples(audio: AudioFile | MediaFile | ArrayAudio, block: np.ndarray, read: int) -> None:
     """Refuse what is no sound in the samples (n, channels) that follow the first `read`."""
     largest = max(float(block.max()), -float(block.min()))  # NaN where there is any
     if largest <= MAXIMUM_SAMPLE:
@@ -200,7 +205,7 @@ def _check_samples(audio: AudioFile | ArrayAudio, block: np.ndarray, read: int) 
     raise AudioError(f"{audio.name}: holds NaN or infinite samples at {where:.3f} s; repair or remove it.")
 
 
-def _nothing(audio: AudioFile | ArrayAudio, read: int, target_rate: int) -> str:
+def _nothing(audio: AudioFile | MediaFile | ArrayAudio, read: int, target_rate: int) -> str:
     if read:
         return f"{audio.name}: {read} sample(s) at {audio.sampling_rate} Hz are less than one at {target_rate} Hz; give more."
     reason = " (it is cut off or damaged)" if audio.damage or audio.expected_frames else ""
@@ -209,16 +214,20 @@ def _nothing(audio: AudioFile | ArrayAudio, read: int, target_rate: int) -> str:
 
 def is_samples(source: Any) -> "TypeGuard[np.ndarray | torch.Tensor]":
     """Whether a source is an array or a tensor, which has no name of its own."""
-    return not isinstance(source, str | os.PathLike)
+    return not isinstance(source, str | os.PathLike) and not hasattr(source, "read")
 
 
-def _opener(source: AudioSource, sampling_rate: int | None, name: str | None) -> Callable[[], AudioFile | ArrayAudio]:
+def _opener(
+    source: AudioSource, sampling_rate: int | None, name: str | None
+) -> Callable[[], AudioFile | MediaFile | ArrayAudio]:
     if is_samples(source):
         return lambda: ArrayAudio(source, sampling_rate, name)
-    return lambda: AudioFile(cast("str | os.PathLike[str]", source), name)
+    return lambda: open_audio(cast("str | os.PathLike[str] | BinaryIO", source), name)
 
 
-def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_audio_files(
+    paths: Iterable[str | os.PathLike[str]], *, on_error: Callable[[OSError], None] | None = None
+) -> list[Path]:
     """List the files that are named, lie in folders, or match patterns.
 
     Parameters
@@ -227,6 +236,8 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         A file is kept whatever its extension, so that what is wrong with it is reported. A folder is searched, with all folders
         inside it, for files with one of `AUDIO_EXTENSIONS` in any case; hidden ones are skipped. Anything else is a pattern,
         where `**` stands for any folders.
+    on_error : callable, optional
+        Called with what is wrong with a folder that cannot be read; without it, that is raised.
 
     Returns
     -------
@@ -237,7 +248,10 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     ------
     FileNotFoundError
         When an item matches nothing.
+    PermissionError
+        When a folder cannot be read.
     """
+    on_error = on_error or _raise
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     found: dict[str, Path] = {}
@@ -246,7 +260,10 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if not name:  # to a Path that is the current folder; here it is a variable that nobody set
             raise FileNotFoundError("'' is no path; give a file, a folder or a pattern.")
         path = Path(item)
-        matches = _audio_in_folder(path) if path.is_dir() else [path] if path.exists() else _audio_by_pattern(str(item))
+        if path.is_dir():
+            matches = _audio_in_folder(path, on_error)
+        else:
+            matches = [path] if path.exists() else _audio_by_pattern(str(item), on_error)
         if not matches and path.is_dir():
             raise FileNotFoundError(f"{name}: the folder holds no audio files (looked for {', '.join(READABLE_EXTENSIONS)}).")
         if not matches:
@@ -260,23 +277,46 @@ def _is_audio_name(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_EXTENSIONS and not path.name.startswith(".")
 
 
-def _audio_in_folder(folder: Path) -> list[Path]:
+def _audio_in_folder(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
+    """Audio below a folder; links to folders are followed, each folder once."""
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=on_error):
+        place = Path(parent).stat()
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS)
         files += [path for name in names if _is_audio_name(path := Path(parent, name))]
     return files
 
 
-def _audio_by_pattern(pattern: str) -> list[Path]:
+def _raise(error: OSError) -> None:
+    raise type(error)(
+        error.errno, f"this folder cannot be read ({error.strerror}); change its permissions or leave it out", error.filename
+    )
+
+
+def _audio_by_pattern(pattern: str, on_error: Callable[[OSError], None]) -> list[Path]:
     matches: list[Path] = []
     named = glob.escape(Path(pattern).suffix) == Path(pattern).suffix != ""  # "*.xyz" asks for them by name, "*" does not
-    for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
+    for match in map(Path, glob.glob(_literal_front(pattern), recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute ones
         if match.is_dir():
-            matches += _audio_in_folder(match)
+            matches += _audio_in_folder(match, on_error)
         elif named or _is_audio_name(match):
             matches.append(match)
     return matches
+
+
+def _literal_front(pattern: str) -> str:
+    """The pattern, with the brackets of folders that exist by that name taken as they are: albums are called "Title [FLAC]"."""
+    parts, front = Path(pattern).parts, Path()
+    for number, part in enumerate(parts):
+        if not (front / part).exists():
+            return str(Path(glob.escape(str(front)), *parts[number:]))
+        front /= part
+    return glob.escape(pattern)
 
 
 def write_audio(path: str | os.PathLike[str], samples: Any, sampling_rate: int) -> None:

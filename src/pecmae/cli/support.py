@@ -50,12 +50,17 @@ def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
 
     found: list[Path] = []
     missing: list[dict[str, Any]] = []
+
+    def unreadable(error: OSError) -> None:
+        why = f"{error.filename}: {error.strerror}, so this folder cannot be searched; change its permissions or leave it out."
+        missing.append(_failure(str(error.filename), PermissionError(why)))
+
     for path in paths:
         if path == str(console.STREAM):
             found.append(_standard_input())
             continue
         try:
-            found += find_audio_files([user_path(path)])
+            found += find_audio_files([user_path(path)], on_error=unreadable)
         except OSError as error:  # also a name that is too long, or a folder that may not be read
             missing.append(_failure(path, error))
     return (find_audio_files(found) if found else []), missing

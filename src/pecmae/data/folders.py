@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pecmae.audio.segments import AUDIO_EXTENSIONS, find_audio_files
+from pecmae.audio.segments import AUDIO_EXTENSIONS, SYSTEM_FOLDERS, find_audio_files
 from pecmae.data.collection import Clip, Collection
 from pecmae.data.split_names import SPLITS, name_splits, split_order
 from pecmae.errors import ConfigError
 
 LAYOUTS = ("classes", "splits")
 # Written by archivers, file servers and systems for themselves.
-SYSTEM_FOLDERS = frozenset(
-    ("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
-)
 # Names that number the parts of a cross-validation.
 _FOLD = re.compile(r"(cv|folds?|parts?|splits?)[\W_]*\d+", re.IGNORECASE)
 # Names that a sentence lists.

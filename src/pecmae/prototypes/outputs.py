@@ -47,11 +47,12 @@ class Prediction:
     segment_logits: np.ndarray
     # Of each segment to each prototype, in (0, 1] [shape=(S, M)].
     segment_similarities: np.ndarray
-    # What each segment is worth: the share of it that is sound [shape=(S,), in [0, 1]].
-    segment_weights: np.ndarray
-    # Of the track, and of what in it is not silent, in seconds; NaN where only its z is known.
+    # Of the track, in seconds; NaN where only its z is known.
     duration: float
-    audible_duration: float
+    # What each segment is worth: the share of it that is sound [shape=(S,), in [0, 1]]; None: all the same.
+    segment_weights: np.ndarray | None = None
+    # Of what is not silent, in seconds.
+    audible_duration: float = math.nan
     # What was put right in the sound or makes the label doubtful, each as the rest of a sentence.
     notes: tuple[str, ...] = ()
 
@@ -147,13 +148,13 @@ class Explanation:
     prototype_labels: np.ndarray
     # Of each segment to each prototype [shape=(S, M)].
     segment_similarities: np.ndarray
-    # What each segment is worth [shape=(S,)].
-    segment_weights: np.ndarray
     # Of the linear layer [shape=(C, M) and (C,)].
     weight: np.ndarray
     bias: np.ndarray
     # Of the track [shape=(C,)].
     logits: np.ndarray
+    # What each segment is worth [shape=(S,)]; None: all the same.
+    segment_weights: np.ndarray | None = None
     # Players of what decided: made when a notebook shows the explanation.
     listen: Callable[[], Players] | None = field(default=None, repr=False)
 
@@ -184,10 +185,15 @@ class Explanation:
         per_class = len(self.prototype_labels) // len(self.labels)
         return tuple((self.labels[label], m % per_class) for m, label in enumerate(self.prototype_labels))
 
+    @property
+    def weights(self) -> np.ndarray:
+        """What each segment is worth beside the others [shape=(S,)]."""
+        return np.ones(len(self.segment_similarities)) if self.segment_weights is None else self.segment_weights
+
     @cached_property
     def similarities(self) -> np.ndarray:
         """Of the track to each prototype, averaged over segments by their weights [shape=(M,), float64]."""
-        return weighted_mean(self.segment_similarities, self.segment_weights)
+        return weighted_mean(self.segment_similarities, self.weights)
 
     @cached_property
     def contributions(self) -> np.ndarray:
@@ -310,7 +316,7 @@ class Explanation:
             "contributions": self.contributions.tolist(),
             "reasons": self.reasons.to_dict(),
             "segment_similarities": self.segment_similarities.tolist(),
-            "segment_weights": self.segment_weights.tolist(),
+            "segment_weights": self.weights.tolist(),
         }
 
 
