@@ -1,7 +1,7 @@
 """Where the sound of a file lies, when libsndfile would read only a part of it or look for it in the wrong place.
 
-Ogg files may be chained and mp3 files joined (radio captures, `cat`); the 32-bit sizes of a WAV wrap beyond 4 GiB, or stay 0 when
-a recorder loses power; taggers put ID3 before anything. Each is answered with stretches of the file, to be read one by one.
+Ogg files may be chained and mp3 files joined (radio captures, `cat`); the 32-bit sizes of a WAV wrap beyond 4 GiB, or stay 0
+when a recorder loses power; taggers put ID3 before anything. Each is answered with stretches of the file, to be read in turn.
 """
 
 import io

@@ -265,7 +265,7 @@ def open_audio(source: str | os.PathLike[str] | BinaryIO, name: str | None = Non
         return AudioFile(source, name)
     except AudioError:
         path = user_path(source)
-        if not (has_media() and path.is_file() and path.stat().st_size):
+        if not has_media() or not os.path.isfile(path) or not path.stat().st_size:  # noqa: PTH113  # is_file raises for some names
             raise
         try:
             return MediaFile(path, display_name(source) if name is None else name)
@@ -380,7 +380,7 @@ def _unreadable(path: Path) -> str:
 def soundfile_knows(head: bytes) -> bool:
     """Whether the codec of a WAV, by the number in its header, is one of libsndfile's."""
     place = head.find(b"fmt ")
-    return place < 0 or int.from_bytes(head[place + 8 : place + 10], "little") in _WAV_CODECS
+    return not 0 <= place <= len(head) - 10 or int.from_bytes(head[place + 8 : place + 10], "little") in _WAV_CODECS
 
 
 def _is_text(head: bytes) -> bool:

@@ -16,7 +16,7 @@ SILENCE_BELOW_LOUDEST = 10 ** (-50 / 20)  # of a track's loudest segment: the no
 INVERTED = -0.7  # correlation of a channel with the others, from which on mixing takes away most of what is heard
 UPRIGHT = 0.0  # and the one that an inverted channel has to reach to count as upright again
 
-OFFSET_TO_SAY = 10 ** (-50 / 20)
+OFFSET_TO_SAY = 0.01
 LOUD_PEAK = 64.0  # float audio lies within ±1; integers that nobody divided lie far outside
 HOT_PEAK = 2.0  # decoded mp3 and Vorbis go past ±1, but hardly by 6 dB
 QUIET_PEAK = 0.01  # -40 dB
@@ -163,10 +163,9 @@ class Survey:
 
     def _about_offset(self) -> str:
         offset = self._offset / sum(self._lengths)
-        if offset < OFFSET_TO_SAY:
+        if offset < OFFSET_TO_SAY or not self.preparation.remove_offset:
             return ""
-        done = "it was removed" if self.preparation.remove_offset else "it may change the label"
-        return f"holds a constant offset of {offset:.2g}, which nobody hears; {done}"
+        return f"holds a constant offset of {offset:.2g}, which nobody hears; it was removed"
 
     def _about_level(self) -> list[str]:
         seconds, audible = sum(self._lengths) / self._rate, self.audible_seconds

@@ -20,7 +20,7 @@ import soxr
 from pecmae.audio.arrays import ArrayAudio, as_samples, checked_rate
 from pecmae.audio.files import READABLE_EXTENSIONS, UNREADABLE_EXTENSIONS, AudioFile, open_audio
 from pecmae.audio.media import MediaFile
-from pecmae.audio.preparation import MAXIMUM_SAMPLE, PREPARED, ChannelMixer, Preparation, Segment, Survey
+from pecmae.audio.preparation import MAXIMUM_SAMPLE, PUBLISHED, ChannelMixer, Preparation, Segment, Survey
 from pecmae.core.files import atomic_write, display_name, user_path
 from pecmae.errors import AudioError, AudioWarning
 
@@ -96,7 +96,7 @@ def iter_segments(
     """
     if segment_samples < 1 or target_rate < 1:
         raise ValueError(f"segment_samples and target_rate must be positive, got {segment_samples} and {target_rate}.")
-    survey = Survey(PREPARED, segment_samples, target_rate) if survey is None else survey
+    survey = Survey(PUBLISHED, segment_samples, target_rate) if survey is None else survey
     return _segments(_opener(source, sampling_rate, name), segment_samples, target_rate, minimum_samples, survey)
 
 
@@ -105,7 +105,7 @@ def load_audio(
     *,
     target_rate: int,
     sampling_rate: int | None = None,
-    preparation: Preparation = PREPARED,
+    preparation: Preparation = PUBLISHED,
     name: str | None = None,
 ) -> np.ndarray:
     """Return a whole track, mono, at one rate; an offset is not removed, for there are no segments to remove it from.

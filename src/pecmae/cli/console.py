@@ -161,11 +161,22 @@ def render_results(
     if layout == "json":
         return as_json(rows)
     text = io.StringIO(newline="")
-    fields = ["path", "label", "score", "duration", "num_segments", *(f"score_{label}" for label in labels), "error"]
+    fields = [
+        "path",
+        "label",
+        "score",
+        "duration",
+        "audible_duration",
+        "num_segments",
+        *(f"score_{label}" for label in labels),
+        "notes",
+        "error",
+    ]
     writer = csv.DictWriter(text, fields, restval="", lineterminator="\r\n")  # so that a \r in a cell is quoted
     writer.writeheader()
     for row in rows:
         flat = {key: _no_formula(value) for key, value in row.items() if key != "scores"}
+        flat["notes"] = "; ".join(row.get("notes", ()))
         writer.writerow(flat | {f"score_{label}": score for label, score in row.get("scores", {}).items()})
     return text.getvalue().replace("\r\n", "\n")
 
