@@ -221,9 +221,9 @@ def test_silence_is_used_with_a_warning(tmp_path: Path) -> None:
     assert segment.length == RATE
 
 
-def test_channels_that_cancel_each_other_are_silence() -> None:
+def test_channels_that_cancel_each_other_are_said() -> None:
     wav = music(0.5, RATE, 1)[:, 0]
-    with pytest.warns(AudioWarning, match="silent"):
+    with pytest.warns(AudioWarning, match="silent"), pytest.warns(AudioWarning, match="inverted against another in 100%"):
         load_audio(np.stack([wav, -wav]), target_rate=RATE, sampling_rate=RATE)
 
 
@@ -250,7 +250,7 @@ def test_missing_file_is_file_not_found(tmp_path: Path) -> None:
         (
             "song.m4a",
             b"\0\0\0\x1cftypM4A \0\0\2\0isom" + bytes(100),
-            "MPEG-4 audio .* cannot be read; convert it to one of WAV",
+            "is MPEG-4 audio .*or convert it to one of WAV",
         ),
         ("song.mp3", b"\0\0\0\x1cftypM4A \0\0\2\0isom" + bytes(100), "MPEG-4 audio"),
         ("header.wav", b"RIFF\x24\0\0\0WAVEfmt ", "damaged or cut off"),

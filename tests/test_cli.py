@@ -119,7 +119,7 @@ def test_json_holds_what_predict_answers(pecmae: Pecmae, song: Path, tiny_model:
     prediction = tiny_model.predict(song)
     assert (status, err) == (0, "")
     (row,) = json.loads(out)
-    assert set(row) == {"path", "label", "score", "scores", "duration", "num_segments"}
+    assert set(row) == {"path", "label", "score", "scores", "duration", "audible_duration", "num_segments", "notes"}
     assert (row["path"], row["label"], row["num_segments"]) == ("song.wav", prediction.label, 3)
     assert row["duration"] == pytest.approx(1.1)
     assert row["scores"] == pytest.approx(prediction.scores, abs=1e-5)

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from transformers import EncodecModel
 
+from pecmae.audio.preparation import PUBLISHED
 from pecmae.audio.segments import write_audio
 from pecmae.autoencoder.embedding import embed_track, embed_tracks
 from pecmae.data.collection import LabelledFile
@@ -24,7 +25,7 @@ RATE, SEGMENT = 24_000, 9600
 @torch.no_grad()
 def test_the_padding_of_the_last_segment_is_not_attended_to(tiny_autoencoder, tone):
     wav = torch.from_numpy(tone[: 2 * SEGMENT + 20 * 320])
-    found = embed_track(tiny_autoencoder, wav.numpy(), sampling_rate=RATE)
+    found = embed_track(tiny_autoencoder, wav.numpy(), sampling_rate=RATE, preparation=PUBLISHED)
     assert found.offsets.tolist() == [0, SEGMENT, 2 * SEGMENT]
     assert (found.num_samples, found.duration) == (25_600, pytest.approx(25_600 / RATE))
     # Of whole frames and alone, the tail needs no padding, hence no mask.

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -168,5 +169,8 @@ def test_parts_are_plain_safetensors(tiny_autoencoder, files, tmp_path):
     cache.embed(files[:1])
     (part,) = cache.folder.iterdir()
     with safe_open(part, framework="np") as file:
-        assert file.metadata() == {"format_version": "1", "sampling_rate": "24000"}
+        metadata = file.metadata()
+        (facts,) = map(json.loads, json.loads(metadata.pop("tracks")).values())
+        assert metadata == {"format_version": "1", "sampling_rate": "24000"}
+        assert facts == {"audible_duration": pytest.approx(0.1), "notes": []}
         assert sorted(file.get_tensor(name).shape for name in file.keys()) == [(1, 16), (2,)]  # noqa: SIM118

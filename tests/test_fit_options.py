@@ -126,7 +126,7 @@ def test_a_class_without_test_clips_is_said_and_gives_no_accuracy(tiny_autoencod
     for number in range(4):
         for label in ("low", "high"):
             write_tone(tmp_path / "d" / "train" / label / f"{number}.wav", number + 1000 * (label == "high"))
-    write_tone(tmp_path / "d" / "test" / "low" / "9.wav", 9)
+    write_tone(tmp_path / "d" / "test" / "low" / "9.wav", 90)
     write_tone(tmp_path / "d" / "drafts" / "9.wav", 99)
     with caplog.at_level(logging.WARNING):
         result = fit(tmp_path / "d", tmp_path / "run", autoencoder=tiny_autoencoder, prototypes_per_class=1, settings=SETTINGS)

@@ -33,6 +33,7 @@ def test_every_prototype_has_its_sounds(gallery):
     assert set(gallery.sounds) == {f"sound-{m}-{seed}" for m in range(6) for seed in (0, 1)}
 
 
+@pytest.mark.filterwarnings("ignore::pecmae.AudioWarning")
 def test_the_most_typical_sound_comes_first(gallery, tiny_model, cache):
     sounds = PrototypeSounds(tiny_model, cache)
     for view in gallery.prototypes:
@@ -44,6 +45,7 @@ def test_the_most_typical_sound_comes_first(gallery, tiny_model, cache):
         assert [sound.distance for sound in view.sounds] == pytest.approx(distances)
 
 
+@pytest.mark.filterwarnings("ignore::pecmae.AudioWarning")
 def test_survival_is_what_the_model_says_of_the_sounds(gallery, tiny_model, cache):
     sounds = PrototypeSounds(tiny_model, cache)
     survived = 0

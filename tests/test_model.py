@@ -7,13 +7,17 @@ import torch
 from pecmae import PECMAE, AudioError, AutoencoderReference, ConfigError, Explanation
 from pecmae.prototypes.neighbours import Neighbours, describe_neighbours
 
+# Of a tone of 1.1 s in segments of 0.4 s: the last one is three quarters full.
+WEIGHTS = [1, 1, 0.75]
+
 
 def test_prediction_holds_the_average_of_its_segments(tiny_model, tone):
     prediction = tiny_model.predict(tone, sampling_rate=24_000)
     assert prediction.num_segments == 3
     assert prediction.duration == pytest.approx(1.1)
     assert prediction.segment_similarities.shape == (3, 6)
-    np.testing.assert_allclose(prediction.logits, prediction.segment_logits.mean(0), atol=1e-6)
+    np.testing.assert_allclose(prediction.logits, np.average(prediction.segment_logits, 0, WEIGHTS), atol=1e-6)
+    np.testing.assert_allclose(prediction.segment_weights, WEIGHTS)
     assert prediction.label == next(iter(prediction.scores)) == tiny_model.labels[prediction.logits.argmax()]
     assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
     assert sum(prediction.scores.values()) == pytest.approx(1)
@@ -25,7 +29,7 @@ def test_the_embedding_is_what_is_classified(tiny_model, tone):
     z = tiny_model.embed(tone, sampling_rate=24_000)
     assert z.shape == (3, 16)
     assert z.dtype == np.float32
-    expected = tiny_model.head(torch.from_numpy(z)).mean(0).detach().numpy()
+    expected = np.average(tiny_model.head(torch.from_numpy(z)).detach().numpy(), 0, WEIGHTS)
     np.testing.assert_allclose(tiny_model.predict(tone, sampling_rate=24_000).logits, expected, atol=1e-6)
 
 

@@ -81,7 +81,9 @@ def test_tables_for_pandas(prediction, explanation):
     segments = prediction.to_pandas()
     assert len(segments) == prediction.num_segments
     best = prediction.label
-    np.testing.assert_allclose(segments[best].mean(), prediction.logits.max(), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.average(segments[best], weights=prediction.segment_weights), prediction.logits.max(), rtol=1e-4
+    )
     prototypes = explanation.to_pandas()
     np.testing.assert_allclose(prototypes[f"to {explanation.label}"].sum() + explanation.bias[explanation.logits.argmax()],
                                explanation.logits.max(), rtol=1e-4)  # fmt: skip

@@ -158,5 +158,7 @@ def test_a_prediction_is_written_under_its_names(duration, written):
         "score": 0.75,
         "scores": {"b": 0.75, "a": 0.25},
         "duration": written,
+        "audible_duration": None,
         "num_segments": 3,
+        "notes": [],
     }

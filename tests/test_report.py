@@ -63,7 +63,7 @@ class TestExplanation:
         difference = explanation.logits[1] - explanation.logits[2]
         assert contrast.total == pytest.approx(difference, abs=1e-6)
         assert contrast.prototypes.sum() + contrast.bias == pytest.approx(difference, abs=1e-5)
-        assert contrast.segments.mean() == pytest.approx(difference, abs=1e-5)
+        assert np.average(contrast.segments, weights=explanation.weights) == pytest.approx(difference, abs=1e-5)
         segment_logits = tiny_model.predict(tone, sampling_rate=RATE).segment_logits
         np.testing.assert_allclose(contrast.segments, segment_logits[:, 1] - segment_logits[:, 2], atol=1e-5)
         json.dumps(contrast.to_dict())
@@ -86,7 +86,8 @@ class TestExplanation:
     def test_the_dictionary_is_enough_to_compute_the_logits_again(self, tiny_model, tone):
         values = json.loads(json.dumps(tiny_model.explain(tone, sampling_rate=RATE).to_dict()))
         similarities = np.array(values["segment_similarities"])
-        logits = (similarities @ np.array(values["weight"]).T + values["bias"]).mean(0)
+        logits = similarities @ np.array(values["weight"]).T + values["bias"]
+        logits = np.average(logits, 0, values["segment_weights"])
         np.testing.assert_allclose(logits, values["logits"], atol=1e-5)
         order = np.argsort(-np.array(values["logits"]))
         assert [values["label"], values["runner_up"]] == [values["labels"][index] for index in order[:2]]

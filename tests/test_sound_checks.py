@@ -56,6 +56,7 @@ def test_levels_are_decibels():
     assert found["silent"] == 1 / 8
 
 
+@pytest.mark.filterwarnings("ignore::pecmae.AudioWarning")
 def test_prototypes_are_heard_again(tiny_model, tmp_path):
     class Rock:
         def hear(self, waves):

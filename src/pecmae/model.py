@@ -4,7 +4,6 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 """
 
 import html
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -312,21 +311,19 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         ValueError
             z has another shape, or holds NaN or infinity.
         """
-        if not isinstance(track, TrackEmbedding):
-            track = self._as_track(torch.as_tensor(track), duration)
-        return prediction_of(self.head, self.labels, track)
-
-    def _as_track(self, z: Tensor, duration: float) -> TrackEmbedding:
-        width = self.head.config.embedding_dim
-        if z.ndim != 2 or not len(z) or z.shape[1] != width:
-            raise ValueError(f"z must be (segments, {width}) with at least one segment, got the shape {tuple(z.shape)}.")
-        if not z.isfinite().all():
-            raise ValueError("z holds NaN or infinite values; embed the track again.")
-        config = self.autoencoder.config
-        offsets = config.segment_samples * np.arange(len(z))
-        seconds = len(z) * config.segment_seconds if math.isnan(duration) else duration
-        samples = round(seconds * config.sampling_rate)
-        return TrackEmbedding(z.float(), offsets, samples, config.sampling_rate, np.ones(len(z), np.float32), duration)
+        if isinstance(track, TrackEmbedding):
+            return prediction_of(self.head, self.labels, track)
+        z = torch.as_tensor(track).float()
+        config, count = self.autoencoder.config, z.shape[0] if z.ndim else 0
+        alike = TrackEmbedding(
+            z,
+            offsets=config.segment_samples * np.arange(count),
+            num_samples=config.segment_samples * count,
+            sampling_rate=config.sampling_rate,
+            weights=np.ones(count, np.float32),
+            audible_duration=duration,
+        )
+        return replace(prediction_of(self.head, self.labels, alike), duration=duration)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # an unknown option is an error here

@@ -33,6 +33,10 @@ class Preparation:
     turn_inverted: bool = True  # channels of the opposite polarity, before all are mixed
     weigh_segments: bool = True  # by how much sound each holds; otherwise a rest of 50 ms counts as much as a whole segment
 
+    def centre(self, waves: np.ndarray) -> np.ndarray:
+        """Whole segments (..., N) as they are embedded: without their mean, where that is removed."""
+        return waves - waves.mean(-1, keepdims=True) if self.remove_offset else waves
+
 
 PUBLISHED = Preparation(remove_offset=False, turn_inverted=False, weigh_segments=False)
 PREPARED = Preparation()

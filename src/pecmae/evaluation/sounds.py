@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pecmae.audio.preparation import Segment
 from pecmae.audio.segments import iter_segments
+from pecmae.autoencoder.embedding import new_survey
 from pecmae.autoencoder.model import Autoencoder
 from pecmae.data.collection import LabelledFile
 from pecmae.explain.sounds import PrototypeSounds
@@ -153,7 +154,8 @@ def check_sonification(
         waves = model.sonify(seed=seed) if sounds is None else sounds.get_all(seed)
         found["rms"].append(np.sqrt(np.square(waves).mean(1)))
         found["peak"].append(np.abs(waves).max(1))
-        parts = [model.autoencoder.encode(part).float().cpu() for part in torch.from_numpy(waves).split(BATCH)]
+        heard = torch.from_numpy(model.preparation.centre(waves))
+        parts = [model.autoencoder.encode(part).float().cpu() for part in heard.split(BATCH)]
         found["z"].append(torch.cat(parts).numpy())
         for name, listener in (listeners or {}).items():
             found[name].append(listener.hear(waves))
@@ -187,13 +189,14 @@ def check_round_trip(model: PECMAE, files: Iterable[LabelledFile], *, seed: int 
     generator = torch.Generator().manual_seed(seed)
     same, same_clips, cosines = [], [], []
     for file in files:
-        segments = list(_segments(model.autoencoder, file))
+        segments = list(_segments(model, file))
         wav = torch.from_numpy(np.stack([segment.samples for segment in segments]))  # (S, N)
         lengths = torch.tensor([segment.length for segment in segments])
         before, after = [], []
         for part, real in zip(wav.split(BATCH), lengths.split(BATCH), strict=True):
             before.append(model.autoencoder.encode(part, real).float())
             heard = model.autoencoder.decode(before[-1], generator=generator, scheduler=model.scheduler)
+            heard = torch.from_numpy(model.preparation.centre(heard.cpu().numpy()))
             after.append(model.autoencoder.encode(heard).float())
         z = torch.stack([torch.cat(before), torch.cat(after)]).to(device)  # (2, S, D)
         logits = model.head(z.flatten(0, 1)).unflatten(0, z.shape[:2])  # (2, S, C)
@@ -210,13 +213,14 @@ def check_round_trip(model: PECMAE, files: Iterable[LabelledFile], *, seed: int 
     }
 
 
-def _segments(autoencoder: Autoencoder, file: LabelledFile) -> Iterable[Segment]:
-    config = autoencoder.config
+def _segments(model: PECMAE, file: LabelledFile) -> Iterable[Segment]:
+    config = model.autoencoder.config
     return iter_segments(
         file.path,
         segment_samples=config.segment_samples,
         target_rate=config.sampling_rate,
         minimum_samples=config.segment_samples,
+        survey=new_survey(model.autoencoder, model.preparation),
     )
 
 
