@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pecmae.cli import console, doctor, own, pages, signals, support
+from pecmae.cli.decoder_notes import without_decoder_notes
 from pecmae.cli.options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.core.batches import is_out_of_memory
 from pecmae.core.files import user_path
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the console and exit; every error that a user can cause is one line on standard error."""
     console.prepare_streams()
     try:
-        with console.audio_warnings_as_lines(), signals.as_interruptions() as received:
+        with without_decoder_notes(), console.audio_warnings_as_lines(), signals.as_interruptions() as received:
             app(args=arguments, prog_name="pecmae")
     except SystemExit as error:
         if error.code == signals.INTERRUPTED and received:
