@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 _OGG_PAGE = struct.Struct("<4sBBqIIIB")
 _FIRST_PAGE = 2  # flag of an Ogg page that begins a stream
-_ID3_HEADER = 10
-_LEAST_MP3 = 16_384  # bytes behind the promised ones from which on they are another recording, not tags
+_ID3_HEADER, _ID3V1, _APE_HEADER = 10, 128, 32  # bytes
+_LEAST_MP3 = 16_384  # bytes behind the counted ones from which on they are another recording even if no frame stands first
 _SAMPLE_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"JUNK", b"_PMX", b"PEAK", b"fact")
 
 
@@ -102,9 +102,8 @@ def stretches(path: Path) -> list[Stretch]:
     return [Stretch(0)]
 
 
-def _after_id3(file: BinaryIO) -> int:
-    """Where a file begins after the ID3 tags at its front."""
-    start = 0
+def _after_id3(file: BinaryIO, start: int = 0) -> int:
+    """Where a file goes on after the ID3v2 tags at a place."""
     while True:
         file.seek(start)
         head = file.read(_ID3_HEADER)
@@ -135,21 +134,40 @@ def _ogg_links(file: BinaryIO, start: int, size: int) -> list[Stretch]:
 def _joined_mp3s(file: BinaryIO, start: int, size: int) -> list[Stretch]:
     """An mp3 with a byte count (Xing, Info), and what follows the counted bytes, if that is another recording."""
     found: list[Stretch] = []
-    while (counted := _counted_bytes(file, start)) and size - (start + counted) > _LEAST_MP3:
+    begin = 0
+    while counted := _counted_bytes(file, start):
         following = start + counted
-        file.seek(following)
-        if following + _after_tag(file.read(_ID3_HEADER)) >= size - _LEAST_MP3:
+        start = _after_tags(file, following)
+        if size - start < _LEAST_MP3 and not _is_mp3_frame(file, start):
             break
-        found.append(Stretch(start if found else 0, following))
-        file.seek(following)
-        start = following + _after_tag(file.read(_ID3_HEADER))
-    return [*found, Stretch(start if found else 0)]
+        found.append(Stretch(begin, following))
+        begin = start
+    return [*found, Stretch(begin)]
 
 
-def _after_tag(head: bytes) -> int:
-    if head[:3] == b"ID3" and len(head) == _ID3_HEADER:
-        return _ID3_HEADER + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
-    return 128 if head[:3] == b"TAG" else 0
+def _after_tags(file: BinaryIO, place: int) -> int:
+    """Where tags that stand between or behind recordings end: ID3v1, ID3v2 and APE."""
+    while True:
+        file.seek(place)
+        head = file.read(_APE_HEADER)
+        if head[:3] == b"TAG":
+            place += _ID3V1
+        elif head[:8] == b"APETAGEX" and len(head) == _APE_HEADER:
+            is_header = bool(head[23] & 0x20)
+            place += _APE_HEADER + (int.from_bytes(head[12:16], "little") if is_header else 0)
+        elif (after := _after_id3(file, place)) > place:
+            place = after
+        else:
+            return place
+
+
+def _is_mp3_frame(file: BinaryIO, place: int) -> bool:
+    """Whether the header of a frame of layer III stands there."""
+    file.seek(place)
+    head = file.read(4)
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return False
+    return head[1] & 0x18 != 0x08 and 0x10 <= head[2] & 0xF0 < 0xF0 and head[2] & 0x0C != 0x0C
 
 
 def _counted_bytes(file: BinaryIO, start: int) -> int:

@@ -17,6 +17,7 @@ INVERTED = -0.7  # correlation of a channel with the others, from which on mixin
 UPRIGHT = 0.0  # and the one that an inverted channel has to reach to count as upright again
 
 OFFSET_TO_SAY = 0.01
+OFFSET_BESIDE_SOUND = 0.1  # of the RMS of the sound: the mean of noise or of a few periods is no offset
 LOUD_PEAK = 64.0  # float audio lies within ±1; integers that nobody divided lie far outside
 HOT_PEAK = 2.0  # decoded mp3 and Vorbis go past ±1, but hardly by 6 dB
 QUIET_PEAK = 0.01  # -40 dB
@@ -166,8 +167,11 @@ class Survey:
         return f"one channel is inverted against another in {share:.0%} of it, as by a mis-wired cable; {done}"
 
     def _about_offset(self) -> str:
-        offset = self._offset / sum(self._lengths)
-        if offset < OFFSET_TO_SAY or not self.preparation.remove_offset:
+        length = sum(self._lengths)
+        offset = self._offset / length
+        rms = math.sqrt(float(np.square(np.concatenate(self._levels), dtype=np.float64).mean()))
+        least = max(OFFSET_TO_SAY, OFFSET_BESIDE_SOUND * rms)
+        if offset < least or length < self._window or not self.preparation.remove_offset:
             return ""
         return f"holds a constant offset of {offset:.2g}, which nobody hears; it was removed"
 
