@@ -250,7 +250,7 @@ def test_missing_file_is_file_not_found(tmp_path: Path) -> None:
         (
             "song.m4a",
             b"\0\0\0\x1cftypM4A \0\0\2\0isom" + bytes(100),
-            "is MPEG-4 audio .*or convert it to one of WAV",
+            "is MPEG-4 audio .*convert it to one of WAV",
         ),
         ("song.mp3", b"\0\0\0\x1cftypM4A \0\0\2\0isom" + bytes(100), "MPEG-4 audio"),
         ("header.wav", b"RIFF\x24\0\0\0WAVEfmt ", "damaged or cut off"),

@@ -360,15 +360,13 @@ def _unreadable(path: Path) -> str:
     name = display_name(path)
     with path.open("rb") as file:
         head = file.read(512)
-    for offset, signature, what in _SIGNATURES:
-        if head[offset:].startswith(signature):
-            return (
-                f"{name}: {what}; install pip install 'pecmae[media]' to read it, or convert it to one of {READABLE_FORMATS}."
-            )
-    if head.startswith(b"RIFF") and not soundfile_knows(head):
-        return (
-            f"{name}: is WAV with a codec that needs pip install 'pecmae[media]'; or convert it to one of {READABLE_FORMATS}."
-        )
+    for_media = next((what for offset, signature, what in _SIGNATURES if head[offset:].startswith(signature)), None)
+    if head.startswith(b"RIFF") and not _soundfile_knows(head):
+        for_media = "is WAV with an uncommon codec"
+    if for_media:
+        if has_media():  # which was tried, or is about to be
+            return f"{name}: {for_media}, and damaged or coded in an unknown way; convert it to one of {READABLE_FORMATS}."
+        return f"{name}: {for_media}; to read it, pip install 'pecmae[media]', or convert it to one of {READABLE_FORMATS}."
     if head.startswith(_READABLE_SIGNATURES):
         return f"{name}: is damaged or cut off so early that no audio can be read; fetch it again or remove it."
     if path.suffix.lower() in (".raw", ".pcm"):
@@ -377,7 +375,7 @@ def _unreadable(path: Path) -> str:
     return f"{name}: {kind}; give one of {READABLE_FORMATS}."
 
 
-def soundfile_knows(head: bytes) -> bool:
+def _soundfile_knows(head: bytes) -> bool:
     """Whether the codec of a WAV, by the number in its header, is one of libsndfile's."""
     place = head.find(b"fmt ")
     return not 0 <= place <= len(head) - 10 or int.from_bytes(head[place + 8 : place + 10], "little") in _WAV_CODECS

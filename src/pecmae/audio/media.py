@@ -42,6 +42,10 @@ class MediaFile:
             self._container.close()
             raise AudioError(f"{name}: holds no sound.")
         self._stream = self._container.streams.audio[0]
+        # Its type has no attributes of sound where no decoder was found.
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise AudioError(f"{name}: holds sound in a coding that cannot be read; convert it to WAV or FLAC.")
         self.sampling_rate = checked_rate(self._stream.rate or 0, name)
         self.expected_frames = self._expected_frames()
 
