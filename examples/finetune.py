@@ -56,6 +56,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="similarity is exp(-S · distance): the larger, the nearer a segment must lie to a prototype (default: 1)",
     )
     parser.add_argument("--temperature", type=float, default=0.1, help="what the loss divides logits by (default: 0.1)")
+    parser.add_argument("--own-weights", action="store_true", help="let each prototype speak for its own class alone")
     parser.add_argument("--project", action="store_true", help="set every prototype onto a training segment in the end")
     parser.add_argument(
         "--loss", choices=["cross_entropy", "binary_cross_entropy"], default="cross_entropy", help="classification loss"
@@ -106,6 +107,7 @@ def run(args: argparse.Namespace) -> tuple[FitResult, Accelerator]:
         distance_reduction=args.distance,
         kernel_scale=args.kernel_scale,
         temperature=args.temperature,
+        own_weights=args.own_weights,
         project=args.project,
         classification_loss=args.loss,
         class_loss_weight=args.class_loss_weight,

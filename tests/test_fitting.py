@@ -177,6 +177,17 @@ def test_the_linear_layer_alone_is_fitted_to_its_optimum(loss):
     assert torch.allclose(held.linear.weight, before.linear.weight, atol=1e-3)
 
 
+def test_own_weights_leave_each_prototype_to_its_class_alone():
+    data = clusters()
+    head = fit_head(data, CONFIG, SETTINGS, own_weights=True)[0]
+    assert torch.equal(head.linear.weight, torch.nn.functional.one_hot(head.prototype_labels, CONFIG.num_classes).T.float())
+    assert not head.linear.bias.any()
+    free = fit_head(data, CONFIG, SETTINGS)[0]
+    assert not torch.equal(free.linear.weight, head.linear.weight)
+    with pytest.raises(ConfigError, match="ask for one of them"):
+        fit_head(data, CONFIG, SETTINGS, own_weights=True, refit_penalty=1e-3)
+
+
 def test_projected_prototypes_are_the_training_segments_nearest_to_them():
     data = clusters()
     head = fit_head(data, CONFIG, SETTINGS)[0]

@@ -45,6 +45,9 @@ def fit(
         float, typer.Option(metavar="S", help="Similarity is exp(-S · distance): the larger, the nearer a segment must lie.")
     ] = 1.0,
     temperature: Annotated[float, typer.Option(metavar="T", help="What the loss divides logits by.")] = 0.1,
+    own_weights: Annotated[
+        bool, typer.Option("--own-weights", help="Let each prototype speak for its own class alone.")
+    ] = False,
     project: Annotated[bool, typer.Option("--project", help="Set every prototype onto a training segment in the end.")] = False,
     loss: Annotated[Loss, typer.Option(help="Classification loss.")] = "cross_entropy",
     class_loss_weight: Annotated[float, typer.Option(metavar="L", help="Share of the classification loss, 0 to 1.")] = 0.25,
@@ -97,6 +100,7 @@ def fit(
         distance_reduction=distance,
         kernel_scale=kernel_scale,
         temperature=temperature,
+        own_weights=own_weights,
         project=project,
         classification_loss=loss,
         class_loss_weight=class_loss_weight,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pecmae.core.random_state import kept_random_state
 from pecmae.data.tracks import EmbeddedTracks as EmbeddedTracks
-from pecmae.errors import TrainingError
+from pecmae.errors import ConfigError, TrainingError
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.losses import (
@@ -58,6 +58,7 @@ class HeadOptions(TypedDict, total=False):
     temperature: float
     class_loss_weight: float
     evaluate_every: int
+    own_weights: bool
     project: bool
     refit_penalty: float | None
 
@@ -76,12 +77,13 @@ class HeadFit:
     # Of fitting it, as for `fit_head`.
     class_loss_weight: float = CLASS_LOSS_WEIGHT
     evaluate_every: int = EVALUATE_EVERY
+    own_weights: bool = False
     project: bool = False
     refit_penalty: float | None = None
 
     def __post_init__(self) -> None:
         check_whole("prototypes_per_class", self.prototypes_per_class, 1)
-        check_fitting(self.class_loss_weight, self.evaluate_every, self.refit_penalty)
+        check_fitting(self.class_loss_weight, self.evaluate_every, self.refit_penalty, own_weights=self.own_weights)
         self.config(embedding_dim=1, num_classes=2)
 
     def config(self, embedding_dim: int, num_classes: int) -> PrototypeHeadConfig:
@@ -95,12 +97,16 @@ class HeadFit:
         return replace(self, **options)
 
 
-def check_fitting(class_loss_weight: float, evaluate_every: int, refit_penalty: float | None) -> None:
-    """Refuse options of fitting that are out of range, with a ConfigError."""
+def check_fitting(
+    class_loss_weight: float, evaluate_every: int, refit_penalty: float | None, *, own_weights: bool = False
+) -> None:
+    """Refuse options of fitting that are out of range or contradict each other, with a ConfigError."""
     check_real("class_loss_weight (λ)", class_loss_weight, 0, 1)
     check_whole("evaluate_every", evaluate_every, 1)
     if refit_penalty is not None:
         check_penalty(refit_penalty)
+        if own_weights:
+            raise ConfigError("own_weights leaves the linear layer as it begins, refit_penalty fits it; ask for one of them.")
 
 
 class HeadObjective(nn.Module):
@@ -176,6 +182,7 @@ def fit_head(
     validation: EmbeddedTracks | None = None,
     evaluate_every: int = EVALUATE_EVERY,
     class_loss_weight: float = CLASS_LOSS_WEIGHT,
+    own_weights: bool = False,
     project: bool = False,
     refit_penalty: float | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -200,6 +207,9 @@ def fit_head(
         Steps between two looks at the validation loss.
     class_loss_weight : float
         λ, the classification loss's share.
+    own_weights : bool
+        Leave the linear layer as it begins: each prototype speaks for its own class, with weight 1, and for no other. So a
+        logit is the sum of the similarities to the prototypes of a class. Not in the paper.
     project : bool
         Set every prototype onto a training segment in the end (`project_prototypes`). Not in the paper.
     refit_penalty : float, optional
@@ -225,7 +235,7 @@ def fit_head(
     TrainingError
         Training diverged.
     """
-    check_fitting(class_loss_weight, evaluate_every, refit_penalty)
+    check_fitting(class_loss_weight, evaluate_every, refit_penalty, own_weights=own_weights)
     data, validation = data.whole(), None if validation is None else validation.whole()
     mean, std = normalisation_scalars(data.z)
     torch.manual_seed(settings.seed)
@@ -235,6 +245,7 @@ def fit_head(
             head.normalise(data.z), data.labels, config.num_classes, config.prototypes_per_class, settings.seed
         )
         head.prototypes.copy_(centres)
+    head.linear.requires_grad_(not own_weights)
     objective = HeadObjective(head, data, validation, class_loss_weight)
 
     def make_batch(context: StepContext) -> Tensor:
@@ -246,6 +257,8 @@ def fit_head(
             objective.keep_best()
 
     facts = {**(description or {}), "class_loss_weight": class_loss_weight}
+    if own_weights:  # runs from before there was a choice go on without it
+        facts["own_weights"] = True
     result = train(
         objective,
         make_batch,
