@@ -4,6 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pecmae.audio.preparation import PREPARED as PREPARED
+    from pecmae.audio.preparation import PUBLISHED as PUBLISHED
+    from pecmae.audio.preparation import Preparation as Preparation
     from pecmae.audio.preparation import Segment as Segment
     from pecmae.audio.segments import AudioSource as AudioSource
     from pecmae.audio.segments import find_audio_files as find_audio_files
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 # Imported when first asked for, so that the room costs nothing to enter.
 _MODULES = {
     "AudioSource": "segments",
+    "PREPARED": "preparation",
+    "PUBLISHED": "preparation",
+    "Preparation": "preparation",
     "Segment": "preparation",
     "find_audio_files": "segments",
     "iter_segments": "segments",
@@ -21,7 +27,7 @@ _MODULES = {
     "write_audio": "segments",
 }
 
-__all__ = ["AudioSource", "Segment", "find_audio_files", "iter_segments", "load_audio", "write_audio"]
+__all__ = [*sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:
