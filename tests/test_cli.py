@@ -322,7 +322,7 @@ def test_impossible_sounds_are_refused_before_anything_is_made(
 
 def test_classes_with_odd_names_get_files_of_their_own() -> None:
     names = ["R&B", "R+B", "r b", "../x", "", "tenor saxophone"]
-    files = [path.name for path in sound_files(names, names, 0, 1, Path("out"))]
+    files = [path.name for path in sound_files([(name, 0) for name in names], names, Path("out"))]
     assert files == ["R_B-0.wav", "R+B-0.wav", "r_b_2-0.wav", "x-0.wav", "class_4-0.wav", "tenor_saxophone-0.wav"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pecmae import PECMAE, AudioError, AutoencoderReference, ConfigError, Explanation
+from pecmae import PECMAE, AudioError, AutoencoderReference, ConfigError, Explanation, PrototypeHead, PrototypeHeadConfig
 from pecmae.prototypes.neighbours import Neighbours, describe_neighbours
 
 # Of a tone of 1.1 s in segments of 0.4 s: the last one is three quarters full.
@@ -224,3 +224,20 @@ class TestDirectory:
     def test_parts_that_do_not_belong_together(self, tiny_model):
         with pytest.raises(ConfigError, match="2 labels"):
             PECMAE(tiny_model.autoencoder, tiny_model.head, ["a", "b"])
+
+
+def test_a_model_of_uneven_classes_names_and_sonifies_its_prototypes(tiny_autoencoder, tmp_path, tone):
+    torch.manual_seed(3)
+    config = PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=(1, 3, 2), adaptor=False)
+    model = PECMAE(tiny_autoencoder, PrototypeHead(config), ("blues", "jazz", "hip hop"))
+    assert model.prototype_indices("jazz") == [1, 2, 3]
+    assert model.prototype_indices(["jazz", "hip hop"], prototype=1) == [2, 5]
+    with pytest.raises(ValueError, match="each class has 1, numbered from 0"):
+        model.prototype_indices(prototype=1)
+    assert [model.prototype_name(row) for row in (0, 3, 5)] == ["blues 0", "jazz 2", "hip hop 1"]
+    assert model.explain(tone, sampling_rate=24_000).names[3:5] == (("jazz", 2), ("hip hop", 0))
+    model.save_pretrained(tmp_path / "uneven")
+    again = PECMAE.from_pretrained(tmp_path / "uneven")
+    assert again.head.config == config
+    assert "6 prototypes" in repr(again)
+    assert "| prototypes | 1, 3, 2 of the classes, 6 in all |" in (tmp_path / "uneven" / "README.md").read_text()

@@ -85,7 +85,7 @@ def test_kmeans_prototypes_are_class_major():
     centres = torch.tensor([[0.0, 0], [0, 10], [50, 0], [50, 10]])
     labels = torch.tensor([0, 0, 1, 1]).repeat_interleave(8)
     samples = centres.repeat_interleave(8, 0) + 0.1 * torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
-    found = kmeans_prototypes(samples, labels, num_classes=2, prototypes_per_class=2)
+    found = kmeans_prototypes(samples, labels, prototype_counts=(2, 2))
     assert (found[:2, 0] < 1).all()
     assert (found[2:, 0] > 49).all()
     assert sorted(found[:, 1].round().abs().tolist()) == [0, 0, 10, 10]
@@ -93,7 +93,7 @@ def test_kmeans_prototypes_are_class_major():
 
 def test_kmeans_names_a_class_with_too_few_samples():
     with pytest.raises(ValueError, match="Class 1 has 1 training segments, fewer than prototypes_per_class=2"):
-        kmeans_prototypes(torch.randn(4, 2), torch.tensor([0, 0, 0, 1]), 2, 2)
+        kmeans_prototypes(torch.randn(4, 2), torch.tensor([0, 0, 0, 1]), (2, 2))
 
 
 def test_prototype_loss_is_the_papers_equation():
@@ -179,3 +179,31 @@ def test_a_choice_that_does_not_exist_is_named():
         config(distance_reduction="max")
     with pytest.raises(ConfigError, match="prototypes_per_class=0 must be above 0"):
         config(prototypes_per_class=0)
+
+
+def test_classes_may_have_different_numbers_of_prototypes_in_class_major_order(z):
+    uneven = config(prototypes_per_class=(1, 3, 2))
+    head = PrototypeHead(uneven)
+    assert head.prototype_labels.tolist() == [0, 1, 1, 1, 2, 2]
+    assert head.linear.weight.T.argmax(1).tolist() == [0, 1, 1, 1, 2, 2]
+    assert list(uneven.rows_of(1)) == [1, 2, 3]
+    assert list(uneven.rows_of(2)) == [4, 5]
+    assert head(z).shape == (5, 3)
+    written = config_to_dict(uneven)
+    assert written["prototypes_per_class"] == [1, 3, 2]
+    assert config_from_dict(PrototypeHeadConfig, written, "x") == uneven
+    assert config(prototypes_per_class=(2, 2, 2)) == config(prototypes_per_class=2)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([1, 2], "2 numbers for 3 classes"),
+        ([1, 0, 2], "must be above 0"),
+        ([1, "a", 2], "should be of type int"),
+        ([1, 2.5, 1], "type"),
+    ],
+)
+def test_impossible_numbers_of_prototypes_are_refused(counts, message):
+    with pytest.raises(ConfigError, match=message):
+        config_from_dict(PrototypeHeadConfig, config_to_dict(config()) | {"prototypes_per_class": counts}, "x")

@@ -234,11 +234,18 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             raise ValueError("labels is empty; name a class, or leave it out for all.")
         if unknown := [name for name in names if name not in self.labels]:
             raise ValueError(f"{unknown[0]!r} is not a class of this model; choose from {', '.join(self.labels)}.")
-        per_class = self.head.config.prototypes_per_class
-        if prototype is not None and not 0 <= prototype < per_class:
-            raise ValueError(f"prototype={prototype} does not exist; each class has {per_class}, numbered from 0.")
-        numbers = range(per_class) if prototype is None else (prototype,)
-        return [self.labels.index(name) * per_class + number for name in names for number in numbers]
+        chosen = [self.head.config.rows_of(self.labels.index(name)) for name in names]
+        if prototype is None:
+            return [row for rows in chosen for row in rows]
+        fewest = min(map(len, chosen))
+        if not 0 <= prototype < fewest:
+            raise ValueError(f"prototype={prototype} does not exist; each class has {fewest}, numbered from 0.")
+        return [rows[prototype] for rows in chosen]
+
+    def prototype_name(self, row: int) -> str:
+        """Class of a prototype (a row among all M) and its number within it, such as "jazz 3"."""
+        label = int(self.head.prototype_labels[row])
+        return f"{self.labels[label]} {row - self.head.config.rows_of(label).start}"
 
     def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
@@ -249,7 +256,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def listen(self, labels: str | Sequence[str] | None = None, *, prototype: int | None = None, seed: int = 0) -> Players:
         """Sonify prototypes for a notebook, which shows them as players; parameters and errors as for `sonify`."""
         rows = self.prototype_indices(labels, prototype)
-        titles = [f"{self.labels[row // self._per_class]} {row % self._per_class}" for row in rows]
+        titles = [self.prototype_name(row) for row in rows]
         return players(titles, list(self.sonify_each([(row, seed) for row in rows])), self.sampling_rate)
 
     def _reasons(self, explanation: Explanation, source: AudioSource, sampling_rate: int | None, count: int = 3) -> Players:
@@ -276,13 +283,11 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             sounds.append(sound)
         return players(titles, sounds, self.sampling_rate)
 
-    @property
-    def _per_class(self) -> int:
-        return self.head.config.prototypes_per_class
-
     def __repr__(self) -> str:
         where = f", from {self.directory}" if self.directory else ""
-        return f"PECMAE: {len(self.labels)} classes, {self._per_class} prototypes each{where}\n  {', '.join(self.labels)}"
+        per_class = self.head.config.prototypes_per_class
+        count = f"{per_class} prototypes each" if isinstance(per_class, int) else f"{sum(per_class)} prototypes"
+        return f"PECMAE: {len(self.labels)} classes, {count}{where}\n  {', '.join(self.labels)}"
 
     def _repr_html_(self) -> str:
         return "<b>PECMAE</b>, " + html.escape(repr(self).removeprefix("PECMAE: ").replace("\n", ": "))

@@ -175,7 +175,8 @@ def sonify(
         chosen = sounds.prototype_indices(names, prototype)
     except ValueError as error:
         support.refuse(str(error))
-    targets = support.sound_files(names, sounds.labels, prototype, len(chosen) // len(names), output)
+    named = [(label, int(number)) for label, _, number in (sounds.prototype_name(row).rpartition(" ") for row in chosen)]
+    targets = support.sound_files(named, sounds.labels, output)
     support.make_folder(targets[0].parent)
     support.check_output_file(targets[0])
     from pecmae.audio.level import for_playing

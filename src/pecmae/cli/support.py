@@ -232,25 +232,22 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
 
 
-def sound_files(
-    names: Sequence[str], labels: Sequence[str], prototype: int | None, per_class: int, output: Path | None
-) -> list[Path]:
-    """Return the file of each prototype, class by class; what cannot be written is refused before anything is made."""
+def sound_files(prototypes: Sequence[tuple[str, int]], labels: Sequence[str], output: Path | None) -> list[Path]:
+    """Return the file of each of `prototypes`, a class and a number in it; what cannot be written is refused first."""
     from pecmae.audio.segments import AUDIO_EXTENSIONS, WRITABLE_EXTENSIONS
 
-    numbers = range(per_class) if prototype is None else (prototype,)
     stems = _file_stems(labels)
     suffix = output.suffix.lower() if output is not None and not output.is_dir() else ""
     if output is not None and (suffix in AUDIO_EXTENSIONS or output == console.STREAM):
-        if len(names) * len(numbers) > 1:
-            refuse(f"{output}: this is one file for {len(names) * len(numbers)} prototypes; give a folder, or --prototype.")
+        if len(prototypes) > 1:
+            refuse(f"{output}: this is one file for {len(prototypes)} prototypes; give a folder, or --prototype.")
         if suffix not in WRITABLE_EXTENSIONS and output != console.STREAM:
             refuse(f"{output}: {suffix} cannot be written; use one of {', '.join(WRITABLE_EXTENSIONS)}.")
         return [output]
     if output is not None and output.exists() and not output.is_dir():
         refuse(f"{output}: this is a file; give a folder or a name that ends in .wav.")
     folder = output or Path()
-    return [folder / f"{stems[name]}-{number}.wav" for name in names for number in numbers]
+    return [folder / f"{stems[name]}-{number}.wav" for name, number in prototypes]
 
 
 def write_wav_to_standard_output(samples: "np.ndarray", sampling_rate: int) -> None:

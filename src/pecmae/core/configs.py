@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
 from pecmae.core.weights import WEIGHTS_FILE
 from pecmae.errors import ConfigError
@@ -43,10 +44,10 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], source: str)
     check_keys(values, set(known), source, optional={name for name, item in known.items() if "added_later" in item.metadata})
     converted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in converted.items():
-        expected: Any = getattr(known[name].type, "__origin__", known[name].type)
-        inner = getattr(known[name].type, "__args__", (Any,))[0]
-        if not is_of_type(value, expected) or (expected is tuple and not all(is_of_type(item, inner) for item in value)):
-            raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {expected.__name__}.")
+        expected: Any = known[name].type
+        if not is_of_type(value, expected):
+            readable = expected.__name__ if isinstance(expected, type) and not get_args(expected) else str(expected)
+            raise ConfigError(f"{source}: {name}={values[name]!r} should be of type {readable}.")
     try:
         return kind(**converted)
     except ConfigError as error:
@@ -64,7 +65,11 @@ def check_keys(values: Any, known: set[str], source: str, optional: Collection[s
 
 
 def is_of_type(value: Any, expected: Any) -> bool:
-    """Whether a JSON value is of a field's type."""
+    """Whether a JSON value is of a field's type: a class, a tuple of any length of one class, or one of several of these."""
+    if isinstance(expected, UnionType):
+        return any(is_of_type(value, kind) for kind in get_args(expected))
+    if get_origin(expected) is tuple:
+        return isinstance(value, tuple) and all(is_of_type(item, get_args(expected)[0]) for item in value)
     # In Python a bool is an int, and JSON writes 4.0 as 4 as often as not.
     if isinstance(value, bool) or expected is bool:
         return isinstance(value, bool) and expected is bool

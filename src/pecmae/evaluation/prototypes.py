@@ -12,7 +12,15 @@ from torch import Tensor
 
 from pecmae.data.tracks import EmbeddedTracks
 from pecmae.prototypes.head import PrototypeHead
-from pecmae.prototypes.measures import NAMED, NEIGHBOURS, duplicate_pairs, nearest_segments, purity, segment_distances
+from pecmae.prototypes.measures import (
+    NAMED,
+    NEIGHBOURS,
+    duplicate_pairs,
+    nearest_segments,
+    numbers_within_class,
+    purity,
+    segment_distances,
+)
 
 # Segments that the data's spacing is taken from.
 SPACING_SAMPLE = 2000
@@ -56,8 +64,8 @@ class PrototypeHealth:
 
     def name(self, prototype: int) -> str:
         """Class and number within it, such as "jazz 3"."""
-        per_class = len(self.prototype_labels) // len(self.labels)
-        return f"{self.labels[int(self.prototype_labels[prototype])]} {prototype % per_class}"
+        number = numbers_within_class(self.prototype_labels)[prototype]
+        return f"{self.labels[int(self.prototype_labels[prototype])]} {number}"
 
     def to_dict(self, survival: np.ndarray | None = None) -> dict[str, Any]:
         """Plain values for JSON, a list of prototypes and a summary.

@@ -128,7 +128,7 @@ class Gallery(Page):
             self.sounds,
             gallery=self,
             rows=rows,
-            matrix=matrix_cells(self.weight, self.prototypes_per_class),
+            matrix=matrix_cells(self.weight, np.bincount(self.prototype_labels, minlength=len(self.labels)).tolist()),
             places=fitted(self.prototype_places, self.embedding_places),
         )
 
@@ -214,8 +214,8 @@ def _view(model: PECMAE, prototype: int, waves: Mapping[int, np.ndarray], neighb
 
 def _name(model: PECMAE, prototype: int) -> tuple[str, int]:
     """Class of a prototype, and its number within the class."""
-    label, number = divmod(prototype, model.head.config.prototypes_per_class)
-    return readable(model.labels[label]), number
+    label, _, number = model.prototype_name(prototype).rpartition(" ")
+    return readable(label), int(number)
 
 
 @torch.no_grad()
@@ -268,8 +268,11 @@ def fitted(prototypes: np.ndarray, embeddings: np.ndarray, width: float = 1000, 
     }
 
 
-def matrix_cells(weight: np.ndarray, per_class: int) -> dict[str, Any]:
-    """Cells of the linear layer: column, row, opacity, sign; the largest weight is opaque."""
+def matrix_cells(weight: np.ndarray, counts: Sequence[int]) -> dict[str, Any]:
+    """Cells of the linear layer: column, row, opacity, sign; the largest weight is opaque.
+
+    `counts` are the prototypes of each class, whose columns stand together from `firsts` on.
+    """
     largest = max(float(np.abs(weight).max()), 1e-12)
     cells = [
         {
@@ -281,4 +284,6 @@ def matrix_cells(weight: np.ndarray, per_class: int) -> dict[str, Any]:
         }
         for c, m in np.argwhere(np.abs(weight) >= largest / 100).tolist()
     ]
-    return {"cells": cells, "largest": largest, "columns": weight.shape[1], "rows": weight.shape[0], "per_class": per_class}
+    firsts = (np.cumsum(counts) - counts).tolist()
+    shape = {"columns": weight.shape[1], "rows": weight.shape[0]}
+    return {"cells": cells, "largest": largest, **shape, "counts": list(counts), "firsts": firsts}

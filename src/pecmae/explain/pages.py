@@ -15,6 +15,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from pecmae.core.files import atomic_write, display_name
+from pecmae.prototypes.measures import numbers_within_class
 
 if TYPE_CHECKING:
     from pecmae.model import PECMAE
@@ -33,7 +34,9 @@ class Page(ABC):
     # As people should read it.
     model: str
     labels: tuple[str, ...]
-    prototypes_per_class: int
+    # Class of each prototype, as an index into labels, and its number within the class.
+    prototype_labels: tuple[int, ...]
+    prototype_numbers: tuple[int, ...]
     segment_seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,7 +44,8 @@ class Page(ABC):
         return {
             "model": self.model,
             "labels": list(self.labels),
-            "prototypes_per_class": self.prototypes_per_class,
+            "prototype_labels": list(self.prototype_labels),
+            "prototype_numbers": list(self.prototype_numbers),
             "segment_seconds": self.segment_seconds,
         }
 
@@ -57,10 +61,12 @@ class Page(ABC):
 
 def model_facts(model: "PECMAE", name: str) -> dict[str, Any]:
     """The fields of `Page`, of a model that people call `name`."""
+    own = model.head.prototype_labels.cpu().numpy()
     return {
         "model": readable(name),
         "labels": tuple(map(readable, model.labels)),
-        "prototypes_per_class": model.head.config.prototypes_per_class,
+        "prototype_labels": tuple(own.tolist()),
+        "prototype_numbers": tuple(numbers_within_class(own)),
         "segment_seconds": model.autoencoder.config.segment_seconds,
     }
 

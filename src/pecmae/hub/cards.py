@@ -101,7 +101,8 @@ class ModelCardFacts:
     summary: str | None = None
     license: str = "apache-2.0"
     labels: tuple[str, ...] = ()
-    prototypes_per_class: int | None = None
+    # Of each class where they differ.
+    prototypes_per_class: int | tuple[int, ...] | None = None
     adaptor: bool = True
     segment_seconds: float | None = None
     # A Hub id or a name of the zoo; None when the autoencoder is inside the repository.
@@ -144,10 +145,11 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
     config = read_json_config(directory / "config.json", format_version=FORMAT_VERSION)
     if "labels" not in config or "head" not in config:
         raise ConfigError(f"{directory}: this is no model with labels; give the directory of a model.")
+    counts = config["head"]["prototypes_per_class"]
     found: dict[str, Any] = {
         "name": directory.resolve().name,
         "labels": tuple(config["labels"]),
-        "prototypes_per_class": config["head"]["prototypes_per_class"],
+        "prototypes_per_class": tuple(counts) if isinstance(counts, list) else counts,
         "adaptor": config["head"]["adaptor"],
     }
     if config["autoencoder"] is not None:

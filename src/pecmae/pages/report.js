@@ -1,9 +1,9 @@
 // One track at a time: its segments, the one chosen, and what makes up the decision.
 
 const page = readJson('page');
-const perClass = page.prototypes_per_class;
-const classOf = (m) => Math.floor(m / perClass);
-const nameOf = (m) => `${page.labels[classOf(m)]} ${m % perClass}`;
+const classOf = (m) => page.prototype_labels[m];
+const numberOf = (m) => page.prototype_numbers[m];
+const nameOf = (m) => `${page.labels[classOf(m)]} ${numberOf(m)}`;
 const colour = (index) => `var(--class-${index % 10})`;
 const texture = (index) => (index >= 10 ? `striped-${Math.min(2, Math.floor(index / 10))}` : '');
 const swatch = (index) => h('span', { class: `swatch ${texture(index)}`, '--colour': colour(index), 'aria-hidden': 'true' });
@@ -128,7 +128,7 @@ class TrackView {
         },
         h('span', { class: 'time' }, clock(segment.start)),
         h('span', { class: 'wave' }, this.wave(segment)),
-        h('span', { class: 'code' }, segment.silent ? 'silent' : [h('span', {}, page.labels[classOf(winner)]), String(winner % perClass)]),
+        h('span', { class: 'code' }, segment.silent ? 'silent' : [h('span', {}, page.labels[classOf(winner)]), String(numberOf(winner))]),
         h('span', { class: `meter ${texture(classOf(winner))}`, '--value': segment.silent ? 0 : similarity }),
         h('span', { class: 'margin' }, h('span')),
       );

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from pecmae.core.configs import ADDED_LATER, check_choice, check_numbers
+from pecmae.errors import ConfigError
 
 DISTANCE_REDUCTIONS = ("mean", "sum")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -14,7 +15,8 @@ class PrototypeHeadConfig:
 
     embedding_dim: int
     num_classes: int
-    prototypes_per_class: int = 10
+    # K of every class; or, in a head whose prototypes were edited, the number of each class's in the order of the classes.
+    prototypes_per_class: int | tuple[int, ...] = 10
     # Whether prototypes pass through the adaptor (PECMAE) or are used as they are (PECMAE-NA).
     adaptor: bool = True
     # Hidden width of the adaptor's feed-forward.
@@ -32,6 +34,15 @@ class PrototypeHeadConfig:
         check_numbers(self, at_most={"temperature": 1e6, "kernel_scale": 1e6})
         check_choice("distance_reduction", self.distance_reduction, DISTANCE_REDUCTIONS)
         check_choice("classification_loss", self.classification_loss, CLASSIFICATION_LOSSES)
+        if not isinstance(self.prototypes_per_class, tuple):
+            return
+        if len(self.prototypes_per_class) != self.num_classes:
+            raise ConfigError(
+                f"prototypes_per_class has {len(self.prototypes_per_class)} numbers for {self.num_classes} classes; "
+                "give one number, or one for each class."
+            )
+        if len(set(self.prototypes_per_class)) == 1:  # one way to write what is the same
+            object.__setattr__(self, "prototypes_per_class", self.prototypes_per_class[0])
 
     @property
     def most_parameters(self) -> int:
@@ -43,4 +54,18 @@ class PrototypeHeadConfig:
     @property
     def num_prototypes(self) -> int:
         """M, the prototypes of all classes."""
-        return self.num_classes * self.prototypes_per_class
+        if isinstance(self.prototypes_per_class, int):
+            return self.num_classes * self.prototypes_per_class
+        return sum(self.prototypes_per_class)
+
+    @property
+    def prototype_counts(self) -> tuple[int, ...]:
+        """Prototypes of each class [length C]."""
+        if isinstance(self.prototypes_per_class, int):
+            return (self.prototypes_per_class,) * self.num_classes
+        return self.prototypes_per_class
+
+    def rows_of(self, label: int) -> range:
+        """Rows of a class's prototypes among all M."""
+        first = sum(self.prototype_counts[:label])
+        return range(first, first + self.prototype_counts[label])

@@ -5,7 +5,7 @@ Shapes: N segments, D width, C classes.
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypedDict
 
@@ -241,9 +241,7 @@ def fit_head(
     torch.manual_seed(settings.seed)
     head = PrototypeHead(config, mean=mean, std=std)
     with torch.no_grad():
-        centres = kmeans_prototypes(
-            head.normalise(data.z), data.labels, config.num_classes, config.prototypes_per_class, settings.seed
-        )
+        centres = kmeans_prototypes(head.normalise(data.z), data.labels, config.prototype_counts, settings.seed)
         head.prototypes.copy_(centres)
     head.linear.requires_grad_(not own_weights)
     objective = HeadObjective(head, data, validation, class_loss_weight)
@@ -294,8 +292,8 @@ def normalisation_scalars(embeddings: Tensor) -> tuple[float, float]:
     return float(values.mean(1).mean()), float(values.std(1).mean())
 
 
-def kmeans_prototypes(embeddings: Tensor, labels: Tensor, num_classes: int, prototypes_per_class: int, seed: int = 0) -> Tensor:
-    """Initial prototypes: the K k-means centres of each class, class-major.
+def kmeans_prototypes(embeddings: Tensor, labels: Tensor, prototype_counts: Sequence[int], seed: int = 0) -> Tensor:
+    """Initial prototypes: k-means centres of each class, class-major.
 
     The published code interleaves the centres of the classes, although its linear layer and loss take them class by class;
     this is the order that the method means.
@@ -305,8 +303,8 @@ def kmeans_prototypes(embeddings: Tensor, labels: Tensor, num_classes: int, prot
     embeddings : Tensor [shape=(N, D)]
         Normalised z of the training set.
     labels : Tensor [shape=(N,), int64]
-    num_classes, prototypes_per_class : int
-        C and K; every class needs at least K samples.
+    prototype_counts : sequence of int [length C]
+        Centres of each class, which needs at least as many samples.
     seed : int
         Of k-means.
 
@@ -317,18 +315,18 @@ def kmeans_prototypes(embeddings: Tensor, labels: Tensor, num_classes: int, prot
     Raises
     ------
     ValueError
-        A class has fewer than K samples.
+        A class has fewer samples than centres.
     """
     # Imported here: scikit-learn costs a second that only fitting needs.
     from sklearn.cluster import KMeans
 
     centres = []
-    for label in range(num_classes):
+    for label, count in enumerate(prototype_counts):
         samples = embeddings[labels == label].cpu().numpy().astype(np.float32)
-        if len(samples) < prototypes_per_class:
+        if len(samples) < count:
             raise ValueError(
-                f"Class {label} has {len(samples)} training segments, fewer than prototypes_per_class={prototypes_per_class}; "
+                f"Class {label} has {len(samples)} training segments, fewer than prototypes_per_class={count}; "
                 "add audio or ask for fewer prototypes."
             )
-        centres.append(KMeans(prototypes_per_class, n_init=3, random_state=seed).fit(samples).cluster_centers_)
+        centres.append(KMeans(count, n_init=3, random_state=seed).fit(samples).cluster_centers_)
     return torch.from_numpy(np.concatenate(centres)).to(embeddings.dtype)

@@ -1,6 +1,7 @@
 """The prototype network: a few learned points in the space of z per class, and a linear layer over similarities to them.
 
-Shapes: B batch, D width, C classes, K prototypes per class, M = C · K prototypes, class-major (class 0's K first).
+Shapes: B batch, D width, C classes, K prototypes per class, M = C · K prototypes, class-major (class 0's K first). Where
+prototypes were edited, classes may have different numbers of them; their order stays class-major.
 """
 
 import copy
@@ -109,8 +110,8 @@ class PrototypeHead(nn.Module):
     @property
     def prototype_labels(self) -> Tensor:
         """Class of each prototype [shape=(M,), int64]."""
-        classes = torch.arange(self.config.num_classes, device=self.prototypes.device)
-        return classes.repeat_interleave(self.config.prototypes_per_class)
+        classes = torch.arange(self.config.num_classes)
+        return classes.repeat_interleave(torch.tensor(self.config.prototype_counts)).to(self.prototypes.device)
 
     def normalise(self, z: Tensor) -> Tensor:
         """z' = (z - mean) / (2 · std) of `z` [shape=(B, D)]."""

@@ -27,6 +27,12 @@ DUPLICATE_SHARE = 0.1
 MARGIN_SHARE = 0.9
 
 
+def numbers_within_class(prototype_labels: np.ndarray) -> list[int]:
+    """Number of each prototype within its class, from 0 on, of the classes [shape=(M,)] of prototypes in class-major order."""
+    firsts = np.searchsorted(prototype_labels, prototype_labels)
+    return [int(m - first) for m, first in enumerate(firsts)]
+
+
 @torch.no_grad()
 def segment_distances(head: PrototypeHead, z: Tensor) -> Tensor:
     """Distance of each z [shape=(N, D)] to each prototype as the head measures it [shape=(N, M)], on the CPU."""

@@ -15,7 +15,7 @@ from pecmae.autoencoder.embedding import TrackEmbedding
 from pecmae.core.devices import answering
 from pecmae.core.tables import data_frame
 from pecmae.prototypes.head import PrototypeHead
-from pecmae.prototypes.measures import Reasons, reasons_of
+from pecmae.prototypes.measures import Reasons, numbers_within_class, reasons_of
 from pecmae.prototypes.notebook import SHOWN, part_bars, score_bars, timeline
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ class Explanation:
     @property
     def names(self) -> tuple[tuple[str, int], ...]:
         """Class of each prototype, and its number within the class [length M]."""
-        per_class = len(self.prototype_labels) // len(self.labels)
-        return tuple((self.labels[label], m % per_class) for m, label in enumerate(self.prototype_labels))
+        numbers = numbers_within_class(self.prototype_labels)
+        return tuple((self.labels[label], number) for label, number in zip(self.prototype_labels, numbers, strict=True))
 
     @property
     def weights(self) -> np.ndarray:
