@@ -6,7 +6,7 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 import html
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from pecmae.audio.players import Players, players
 from pecmae.audio.preparation import PREPARED, Preparation, Survey
-from pecmae.audio.segments import AudioSource, is_samples, iter_segments
+from pecmae.audio.segments import AudioSource, iter_segments
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.decoding import sonified
-from pecmae.autoencoder.embedding import TrackEmbedding, embed_track
+from pecmae.autoencoder.embedding import TrackEmbedding, embed_track, embed_tracks
 from pecmae.autoencoder.model import Autoencoder, SamplingOptions
 from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
 from pecmae.core.devices import pick_device, pick_dtype
 from pecmae.core.files import save_directory_atomically, user_path
-from pecmae.errors import ConfigError
+from pecmae.errors import ConfigError, PecmaeError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import SPLITS_FILE, resolve_model
 from pecmae.model_files import load_autoencoder, model_config, read_model, write_card, write_model
@@ -152,9 +152,32 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             There is no such file; or it holds no usable audio.
         """
         if isinstance(source, list | tuple):
-            names = (f"array {place}" if is_samples(item) else None for place, item in enumerate(source))
-            return [self._predict(*item, sampling_rate, batch_size) for item in zip(source, names, strict=True)]
-        return self._predict(source, None, sampling_rate, batch_size)
+            found = self.predict_many(source, sampling_rate=sampling_rate, batch_size=batch_size)
+            return [_unless_error(prediction) for prediction in found]
+        return self._predict(source, sampling_rate, batch_size)
+
+    def predict_many(
+        self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> Iterator[Prediction | PecmaeError | OSError]:
+        """Classify many tracks as they come: segments of different tracks share batches, and the next ones are read meanwhile.
+
+        Parameters are those of `predict`, for each track; sources may be without end.
+
+        Yields
+        ------
+        Prediction, or the exception that says what is wrong with a track
+            One for each source, in order, as soon as it is known.
+        """
+        for track in self.embed_many(sources, sampling_rate=sampling_rate, batch_size=batch_size):
+            yield track if isinstance(track, Exception) else self.classify(track)
+
+    def embed_many(
+        self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
+        """`embed_track` of many tracks as they come; parameters and errors as for `predict_many`."""
+        return embed_tracks(
+            self.autoencoder, sources, sampling_rate=sampling_rate, batch_size=batch_size, preparation=self.preparation
+        )
 
     def embed(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> np.ndarray:
         """z of every segment of a track [shape=(S, D)]; parameters and errors as for `predict`, one track only."""
@@ -164,7 +187,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
     ) -> TrackEmbedding:
         """`embed`, together with where each segment lies in the track."""
-        return self._embed(source, None, sampling_rate, batch_size)
+        return self._embed(source, sampling_rate, batch_size)
 
     def sonify(
         self,
@@ -249,7 +272,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
 
     def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
-        prediction = self._predict(source, None, sampling_rate, batch_size)
+        prediction = self._predict(source, sampling_rate, batch_size)
         explanation = explanation_of(self.head, self.labels, prediction)
         return replace(explanation, listen=lambda: self._reasons(explanation, source, sampling_rate))
 
@@ -292,14 +315,12 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     def _repr_html_(self) -> str:
         return "<b>PECMAE</b>, " + html.escape(repr(self).removeprefix("PECMAE: ").replace("\n", ": "))
 
-    def _embed(
-        self, source: AudioSource, name: str | None, sampling_rate: int | None, batch_size: int | None
-    ) -> TrackEmbedding:
-        options: dict[str, Any] = {"sampling_rate": sampling_rate, "batch_size": batch_size, "name": name}
+    def _embed(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> TrackEmbedding:
+        options: dict[str, Any] = {"sampling_rate": sampling_rate, "batch_size": batch_size}
         return embed_track(self.autoencoder, source, preparation=self.preparation, **options)
 
-    def _predict(self, source: AudioSource, name: str | None, sampling_rate: int | None, batch_size: int | None) -> Prediction:
-        return self.classify(self._embed(source, name, sampling_rate, batch_size))
+    def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> Prediction:
+        return self.classify(self._embed(source, sampling_rate, batch_size))
 
     def classify(self, track: "TrackEmbedding | Tensor | np.ndarray", *, duration: float = float("nan")) -> Prediction:
         """Classify a track from the embeddings of its segments: logits are averaged over segments by their weights.
@@ -425,3 +446,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             Address of the commit.
         """
         return super().push_to_hub(**named_repository(repo_id, options))
+
+
+def _unless_error(prediction: Prediction | PecmaeError | OSError) -> Prediction:
+    if isinstance(prediction, Exception):
+        raise prediction
+    return prediction

@@ -3,7 +3,8 @@
 Shapes: S segments, N samples, D width.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from typing import NamedTuple, cast
@@ -15,6 +16,7 @@ from torch import Tensor
 from pecmae.audio.preparation import PREPARED, Preparation, Segment, Survey
 from pecmae.audio.segments import AudioSource, is_samples, iter_segments
 from pecmae.autoencoder.model import Autoencoder
+from pecmae.core.ahead import ahead
 from pecmae.core.batches import BatchSize
 from pecmae.core.devices import answering
 from pecmae.core.files import display_name
@@ -103,15 +105,17 @@ def embed_tracks(
     """
     waiting: list[_Track] = []
     named = zip(sources, repeat(None) if names is None else names, strict=names is not None)
-    pieces = _pieces(autoencoder, named, sampling_rate, preparation, waiting)
     rows = BatchSize.of_segments(autoencoder.device, batch_size)
-    while batch := list(islice(pieces, rows.size)):
-        for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch], rows), strict=True):
-            track.add(segment, z)
-        while waiting and waiting[0].complete:
+    # The next batch is decoded and resampled while this one is encoded.
+    pieces = ahead(_pieces(autoencoder, named, sampling_rate, preparation, waiting), rows.size + 1)
+    with closing(pieces):
+        while batch := list(islice(pieces, rows.size)):
+            for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch], rows), strict=True):
+                track.add(segment, z)
+            while waiting and waiting[0].complete:
+                yield waiting.pop(0).result(autoencoder.sampling_rate)
+        while waiting:
             yield waiting.pop(0).result(autoencoder.sampling_rate)
-    while waiting:
-        yield waiting.pop(0).result(autoencoder.sampling_rate)
 
 
 def cut_segments(
@@ -179,7 +183,7 @@ def _pieces(
     sampling_rate: int | None,
     preparation: Preparation,
     waiting: list[_Track],
-) -> Iterator[tuple[_Track, Segment]]:
+) -> Generator[tuple[_Track, Segment]]:
     """All segments of all tracks; a track joins `waiting` when it is opened."""
     for place, (source, given) in enumerate(named):
         name = f"array {place}" if given is None and is_samples(source) else given
