@@ -7,13 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from rich.cells import cell_len
+from rich.text import Text
 
-from pecmae.cli import console, main
+from pecmae.cli import console, main, results
 from pecmae.core.files import atomic_write, user_path
 from pecmae.errors import AudioWarning
 from pecmae.explain.sounds import PrototypeSounds
@@ -29,7 +32,8 @@ class Terminal(io.StringIO):
 
 
 def table(row, output=None):
-    return console.render_results([row], ("jazz", "rock"), "table", None, output)
+    writer = results.writer_of("table", [row["path"]], ("jazz", "rock"), None, output)
+    return writer.head + writer.row(row) + writer.tail
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,71 @@ def test_a_file_gets_whole_lines_without_colours_whatever_the_terminal(monkeypat
     assert "song" in table(ROW)  # and a terminal of no width shows something
 
 
+def plain(text):
+    return Text.from_ansi(text).plain
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("name", ["a.wav", "music/an album/" + "a long title " * 8 + ".flac", "音楽/" * 20 + "a.wav"])
+def test_no_line_of_a_table_is_wider_than_the_terminal_and_no_name_is_cut(monkeypatch, columns, name):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    labels = ("a class with a long name of its own", "rock", "jazz")
+    row = ROW | {"path": name, "label": labels[0], "scores": dict.fromkeys(labels, 0.33)}
+    writer = results.writer_of("table", [name, "b"], labels, None, None)
+    text = plain(writer.head + writer.row(row) + writer.row({"path": "b", "error": "no"}))
+    assert max(cell_len(line) for line in text.splitlines()) <= columns
+    assert Counter(name.replace(" ", "")) <= Counter(text)  # folded, not cut
+    assert "0.90" in text
+    if columns == 200:  # with room for all, nothing is left out
+        assert text.splitlines()[0].split() == ["file", "label", "score", "then", "length"]
+
+
+@pytest.mark.parametrize(
+    ("output", "asked", "layout"),
+    [
+        (None, None, "table"),
+        (None, "jsonl", "jsonl"),
+        ("-", "csv", "csv"),
+        ("a.json", None, "json"),
+        ("a.JSONL", None, "jsonl"),
+        ("a.ndjson", None, "jsonl"),
+        ("a.csv", "csv", "csv"),
+        ("a.txt", None, "table"),
+        ("a.log", "jsonl", "jsonl"),
+        (os.devnull, None, "table"),
+    ],
+)
+def test_the_suffix_of_the_output_decides(output, asked, layout):
+    assert results.layout_of(None if output is None else Path(output), asked) == layout
+
+
+@pytest.mark.parametrize(
+    ("output", "asked", "words"),
+    [
+        ("x.parquet", None, r"x\.parquet: results are written as \.json, \.jsonl, .*; give a name that ends in one of them"),
+        ("results", None, "results: results are written as"),
+        ("a.json", "csv", "its name says json and --csv another"),
+    ],
+)
+def test_a_suffix_that_says_nothing_or_something_else_is_refused(output, asked, words):
+    with pytest.raises(ValueError, match=words):
+        results.layout_of(Path(output), asked)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_json_and_its_lines_are_whole_after_any_number_of_rows(count):
+    rows = [ROW | {"path": f"{number}.wav", "duration": float("nan")} for number in range(count)]
+    expected = [row | {"duration": None, "scores": {"jazz": 0.9}} for row in rows]
+    texts = {}
+    for layout in ("json", "jsonl"):
+        writer = results.writer_of(layout, [], (), 1, None)
+        texts[layout] = writer.head + "".join(map(writer.row, rows)) + writer.tail
+    assert json.loads(texts["json"]) == expected
+    assert [json.loads(line) for line in texts["jsonl"].splitlines()] == expected
+
+
 def test_json_holds_no_nan():
     assert json.loads(console.as_json([{"score": float("nan")}])) == [{"score": None}]
 
@@ -86,7 +155,8 @@ def test_json_holds_no_nan():
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_of_csv_is_a_formula(start):
     row = ROW | {"path": f"{start}1+1.wav", "label": f"{start}x", "error": f"{start}y"}
-    (flat,) = csv.DictReader(io.StringIO(console.render_results([row], ("jazz", "rock"), "csv", None), newline=""))
+    writer = results.writer_of("csv", [], ("jazz", "rock"), None, None)
+    (flat,) = csv.DictReader(io.StringIO(writer.head + writer.row(row) + writer.tail, newline=""))
     assert (flat["path"], flat["label"], flat["error"]) == (f"'{start}1+1.wav", f"'{start}x", f"'{start}y")
     assert float(flat["score_jazz"]) == 0.9
 

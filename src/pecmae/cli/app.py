@@ -6,14 +6,14 @@ Nothing heavy is imported before a command needs it: `--help` answers at once.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from pecmae.cli import console, doctor, own, pages, signals, support
+from pecmae.cli import console, doctor, own, pages, results, signals, support
 from pecmae.cli.decoder_notes import without_decoder_notes
 from pecmae.cli.options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.core.batches import is_out_of_memory
@@ -105,11 +105,16 @@ def classify(
         int | None, typer.Option(metavar="N", min=1, help="Classes to show of each file (default: 3, or all in JSON and CSV)")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with one object a file.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print JSON Lines, an object a file.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row a file.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", parser=user_path, help="Write here instead; .json and .csv choose the format."
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=user_path,
+            help="Write here instead, as .json, .jsonl, .csv or .txt.",
         ),
     ] = None,
     device: Device = None,
@@ -118,25 +123,25 @@ def classify(
 ) -> None:
     """Label audio files.
 
-    Scores lie between 0 and 1, durations are in seconds. Files that fail are named, and the others are done.
+    Each row is shown as soon as it is known. Scores lie between 0 and 1, durations are in seconds. Files that fail are named,
+    and the others are done.
     """
-    layout = _layout(as_json, as_csv, output)
-    files, rows = support.find(paths)
-    labels: Sequence[str] = ()
-    interrupted = False
-    if files:
-        classifier = support.load_model(model, device, dtype)
-        labels = classifier.labels
-
-        def work(path: Path) -> dict[str, Any]:
-            prediction = classifier.predict(path, batch_size=batch_size)
-            return prediction.to_dict()
-
-        done, interrupted = support.each(files, "classifying", work)
-        rows += done
-    if rows or layout != "table":  # interrupted at once, a program still gets an empty list
-        console.deliver(console.render_results(rows, labels, layout, top, output), output)
-    support.finish(rows, interrupted)
+    layout = _layout({"json": as_json, "jsonl": as_jsonl, "csv": as_csv}, output)
+    files, missing = support.find(paths)
+    classifier = support.load_model(model, device, dtype) if files else None
+    names = [*(row["path"] for row in missing), *map(support.name_of, files)]
+    writer = results.writer_of(layout, names, classifier.labels if classifier else (), top, output)
+    done = support.Done()
+    with console.delivery(output) as write:
+        write(writer.head)
+        for row in missing:
+            write(writer.row(row))
+        if classifier is not None:
+            found = classifier.predict_many(files, batch_size=batch_size)
+            outcomes = (item if isinstance(item, Exception) else item.to_dict() for item in found)
+            done = support.each(files, "classifying", outcomes, lambda row: write(writer.row(row)))
+        write(writer.tail)
+    support.finish(done.after(len(missing)))
 
 
 @app.command()
@@ -226,20 +231,15 @@ def embed(
     path, sampling_rate (Hz), segment_seconds and duration (s).
     """
     support.check_output_folder(output)
-    files, rows = support.find(paths)
-    interrupted = False
+    files, missing = support.find(paths)
+    done = support.Done().after(len(missing))
     if files:
         support.make_folder(output)
         autoencoder = support.load_autoencoder(model, device, dtype)
-        targets = support.mirrored(files, paths, output)
-
-        def work(path: Path) -> dict[str, Any]:
-            return support.embed_file(autoencoder, path, targets[path], batch_size)
-
-        done, interrupted = support.each(files, "embedding", work)
-        rows += done
-        console.say(f"embedded {sum('error' not in row for row in rows)} of {len(rows)} files into {output}")
-    support.finish(rows, interrupted)
+        outcomes = support.embedded(autoencoder, files, support.mirrored(files, paths, output), batch_size)
+        done = support.each(files, "embedding", outcomes).after(len(missing))
+        console.say(f"embedded {done.total - done.failed} of {done.total} files into {output}")
+    support.finish(done)
 
 
 @app.command()
@@ -280,14 +280,15 @@ app.command()(own.push)
 app.command()(doctor.doctor)
 
 
-def _layout(as_json: bool, as_csv: bool, output: Path | None) -> console.Format:
-    if as_json and as_csv:
-        support.refuse("--json and --csv exclude each other; choose one.")
+def _layout(asked: Mapping[results.Layout, bool], output: Path | None) -> results.Layout:
+    chosen = [layout for layout, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        support.refuse(f"--{chosen[0]} and --{chosen[1]} exclude each other; choose one.")
     support.check_output_file(output or console.STREAM)
-    if output is not None:
-        as_json = as_json or (output.suffix.lower() == ".json" and not as_csv)
-        as_csv = as_csv or (output.suffix.lower() == ".csv" and not as_json)
-    return "json" if as_json else "csv" if as_csv else "table"
+    try:
+        return results.layout_of(output, chosen[0] if chosen else None)
+    except ValueError as error:
+        support.refuse(str(error))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What the commands show: results as a table, JSON or CSV on standard output; messages and progress on standard error."""
 
-import csv
 import errno
 import io
 import json
@@ -19,8 +18,6 @@ from rich.table import Table
 
 from pecmae.core.files import atomic_write, without_nan
 from pecmae.errors import AudioWarning
-
-Format = Literal["table", "json", "csv"]
 
 # What `--output` and a path call the standard streams.
 STREAM = Path("-")
@@ -128,90 +125,18 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
     columns = (rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False), rich.BarColumn())
     numbers = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn())
     console = _console(stderr=True)
-    # Standard output is not redirected: rich would send it to standard error with the bar.
-    bar = rich.Progress(*columns, *numbers, console=console, transient=True, redirect_stdout=False)
+    # rich sends what is printed meanwhile to standard error, above the bar: right where both are one terminal, and only there.
+    together = sys.stdout is not None and sys.stdout.isatty()
+    bar = rich.Progress(*columns, *numbers, console=console, transient=True, redirect_stdout=together)
     bar.disable = not console.is_terminal
     with bar:
         task = bar.add_task(text, total=total)
         yield lambda: bar.advance(task)
 
 
-def render_results(
-    rows: Sequence[dict[str, Any]], labels: Sequence[str], layout: Format, top: int | None, output: Path | None = None
-) -> str:
-    """Format classified files as text.
-
-    In CSV a cell that begins with =, +, - or @ gets an apostrophe before it: spreadsheets would run it as a formula.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        `path` with a `Prediction.to_dict()`, or `path` and `error`.
-    labels : sequence of str
-        All classes: the columns of CSV.
-    layout : "table", "json" or "csv"
-    top : int, optional
-        How many classes to show of each file; by default 3 in a table, all elsewhere.
-    output : Path, optional
-        Where the text goes, see `deliver`.
-    """
-    if layout == "table":
-        return _results_table(rows, top or 3, output)
-    rows = [{**row, "scores": dict(list(row["scores"].items())[:top])} if "scores" in row else row for row in rows]
-    if layout == "json":
-        return as_json(rows)
-    text = io.StringIO(newline="")
-    fields = [
-        "path",
-        "label",
-        "score",
-        "duration",
-        "audible_duration",
-        "num_segments",
-        *(f"score_{label}" for label in labels),
-        "notes",
-        "error",
-    ]
-    writer = csv.DictWriter(text, fields, restval="", lineterminator="\r\n")  # so that a \r in a cell is quoted
-    writer.writeheader()
-    for row in rows:
-        flat = {key: _no_formula(value) for key, value in row.items() if key != "scores"}
-        flat["notes"] = "; ".join(row.get("notes", ()))
-        writer.writerow(flat | {f"score_{label}": score for label, score in row.get("scores", {}).items()})
-    return text.getvalue().replace("\r\n", "\n")
-
-
-def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
-
-
 def as_json(value: Any) -> str:
     """Format plain values; ASCII alone, so that any path survives any terminal's encoding. What is no number becomes null."""
     return json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n"
-
-
-def _results_table(rows: Sequence[dict[str, Any]], top: int, output: Path | None) -> str:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("file", overflow="fold")
-    table.add_column("label")
-    table.add_column("score", justify="right")
-    if top > 1:
-        table.add_column("then")
-    table.add_column("length", justify="right")
-    for row in rows:
-        if "error" in row:
-            table.add_row(quoted(row["path"]), "failed", style="red")
-            continue
-        others = ", ".join(f"{harmless(label)} {score:.2f}" for label, score in list(row["scores"].items())[1:top])
-        cells = [
-            quoted(row["path"]),
-            harmless(row["label"]),
-            f"{row['score']:.2f}",
-            *([others] if top > 1 else []),
-            f"{row['duration']:.1f} s",
-        ]
-        table.add_row(*cells)
-    return render_table(table, output)
 
 
 def render_evaluation(values: Mapping[str, Any]) -> str:
@@ -251,31 +176,52 @@ def render_zoo(rows: Sequence[dict[str, Any]]) -> str:
     return render_table(table)
 
 
-def render_table(table: Table, output: Path | None = None) -> str:
-    """Format a table as text: of a terminal's width and in colour where one shows it, else one line a row."""
-    shown = output in (None, STREAM) and sys.stdout is not None and sys.stdout.isatty()
-    console = _console() if shown else _console(file=io.StringIO(), width=_WIDTH_OF_FILES, force_terminal=False)
+def render_table(table: Table, *, terminal: bool | None = None) -> str:
+    """Format a table as text: of the terminal's width and in colour where one shows it (None: where standard output is one).
+
+    Elsewhere no line is folded.
+    """
+    if terminal is None:
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+    console = _console() if terminal else _console(file=io.StringIO(), width=_WIDTH_OF_FILES, force_terminal=False)
     with console.capture() as capture:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def deliver(text: str, output: Path | None) -> None:
-    """Write text to a file, whole or not at all, or to standard output (None, or "-"); where that is closed, nowhere."""
+def width() -> int:
+    """Characters in a line of the terminal."""
+    return _console().width
+
+
+@contextmanager
+def delivery(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """Yield what writes text to standard output at once (None, or "-"; nowhere, if that is closed), or into a file.
+
+    A file appears at the end of the block, whole. One that is no regular file, such as a pipe or /dev/null, is written to.
+    """
     if output in (None, STREAM):
-        if sys.stdout is not None:
-            _write_to_standard_output(text)
+        yield _write_to_standard_output
         return
     assert output is not None
-    if output.exists() and not output.is_file():  # /dev/null, a pipe: a file must not take its place
-        output.write_text(text, encoding="utf-8", errors="backslashreplace")
+    if output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file.write
         return
-    with atomic_write(output) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with atomic_write(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        yield file.write
     say(f"wrote {output}")
 
 
+def deliver(text: str, output: Path | None) -> None:
+    """Write text where `delivery` writes it."""
+    with delivery(output) as write:
+        write(text)
+
+
 def _write_to_standard_output(text: str) -> None:
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -38,8 +38,8 @@ def explain(
     One file that opens in any browser, without a network. Files that fail are named, on the page too.
     """
     support.check_output_file(output)
-    files, rows = support.find(paths)
-    interrupted = False
+    files, failures = support.find(paths)
+    done = support.Done()
     if files:
         classifier, neighbours = _load(model, device, dtype)
         from pecmae.explain.report import build_report, describe_track
@@ -50,10 +50,13 @@ def explain(
             tracks.append(describe_track(classifier, path, batch_size=batch_size))
             return {}
 
-        done, interrupted = support.each(files, "explaining", work)
-        rows += done
-        failures = [row for row in rows if "error" in row]
-        if tracks and not interrupted:
+        def show(row: dict[str, Any]) -> None:
+            if "error" in row:
+                failures.append(row)
+
+        missing = len(failures)
+        done = support.each(files, "explaining", support.attempts(files, work), show).after(missing)
+        if tracks and not done.interrupted:
             source = _sounds(classifier, cache, steps, guidance)
             with _counted("sonifying") as progress:
                 report = build_report(
@@ -68,7 +71,7 @@ def explain(
                     progress=progress,
                 )
             _deliver(report.to_html(), output)
-    support.finish(rows, interrupted)
+    support.finish(done if files else done.after(len(failures)))
 
 
 def gallery(

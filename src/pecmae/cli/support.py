@@ -7,7 +7,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +18,13 @@ import typer
 
 from pecmae.cli import console
 from pecmae.cli.signals import INTERRUPTED
-from pecmae.core.files import atomic_write, user_path
+from pecmae.core.files import atomic_write, display_name, user_path
 from pecmae.errors import PecmaeError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pecmae.autoencoder.embedding import TrackEmbedding
     from pecmae.autoencoder.model import Autoencoder
     from pecmae.hub.zoo import ZooEntry
     from pecmae.model import PECMAE
@@ -69,10 +71,10 @@ def find(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
 def _failure(path: str | Path, error: BaseException) -> dict[str, Any]:
     text = console.sentence(error)
     console.say(text, "error")
-    return {"path": _name(path), "error": text}
+    return {"path": name_of(path), "error": text}
 
 
-def _name(path: str | Path) -> str:
+def name_of(path: str | Path) -> str:
     """What a row calls a file: its path, or "-"."""
     return str(console.STREAM if Path(path).name == STANDARD_INPUT else path)
 
@@ -89,29 +91,57 @@ def _standard_input() -> Path:
     return folder / STANDARD_INPUT
 
 
-def each(files: Sequence[Path], verb: str, work: Callable[[Path], dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
-    """Return a row for each file, and whether the user stopped it; what is done by then is kept."""
-    rows: list[dict[str, Any]] = []
+@dataclass(frozen=True)
+class Done:
+    """How far a command came."""
+
+    total: int = 0
+    failed: int = 0
+    interrupted: bool = False
+
+    def after(self, missing: int) -> "Done":
+        """With paths that were missing from the start."""
+        return Done(self.total + missing, self.failed + missing, self.interrupted)
+
+
+def each(
+    files: Sequence[Path],
+    verb: str,
+    outcomes: Iterable[dict[str, Any] | Exception],
+    show: Callable[[dict[str, Any]], object] = lambda row: None,
+) -> Done:
+    """Show the row of each file as soon as its outcome is known: `path` with the values of it, or with what was wrong.
+
+    What is done when the user stops it stays done.
+    """
+    done = Done()
     try:
         with console.progress_bar(verb, len(files)) as advance:
-            for path in files:
-                try:
-                    rows.append({"path": _name(path), **work(path)})
-                except (PecmaeError, OSError) as error:
-                    rows.append(_failure(path, error))
+            for path, outcome in zip(files, outcomes, strict=True):
+                failed = isinstance(outcome, Exception)
+                show(_failure(path, outcome) if isinstance(outcome, Exception) else {"path": name_of(path), **outcome})
+                done = Done(done.total + 1, done.failed + failed)
                 advance()
     except KeyboardInterrupt:
-        return rows, True
-    return rows, False
+        return replace(done, interrupted=True)
+    return done
 
 
-def finish(rows: Sequence[dict[str, Any]], interrupted: bool) -> None:
+def attempts(files: Iterable[Path], work: Callable[[Path], dict[str, Any]]) -> Iterator[dict[str, Any] | Exception]:
+    """What `work` returns for each file, or what it says is wrong with it."""
+    for path in files:
+        try:
+            yield work(path)
+        except (PecmaeError, OSError) as error:
+            yield error
+
+
+def finish(done: Done) -> None:
     """End with the status of what happened: 130 interrupted, 1 something failed; else return."""
-    failed = sum("error" in row for row in rows)
-    if interrupted:
+    if done.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if failed:
-        console.say(f"{failed} of {len(rows)} failed")
+    if done.failed:
+        console.say(f"{done.failed} of {done.total} failed")
         raise typer.Exit(1)
 
 
@@ -186,26 +216,39 @@ def load_autoencoder(name: str | None, device: str | None, dtype: str) -> "Autoe
         return PECMAE.from_pretrained(directory, device=device, dtype=dtype).autoencoder
 
 
-def embed_file(autoencoder: "Autoencoder", path: Path, target: Path, batch_size: int | None) -> dict[str, Any]:
-    """Write a file's embeddings beside where they came from, as a safetensors file that appears whole or not at all."""
+def embedded(
+    autoencoder: "Autoencoder", files: Sequence[Path], targets: Mapping[Path, Path], batch_size: int | None
+) -> Iterator[dict[str, Any] | Exception]:
+    """Write the embeddings of each file where they belong, and yield the row of it, or what is wrong with it."""
+    from pecmae.autoencoder.embedding import embed_tracks
+
+    for path, track in zip(files, embed_tracks(autoencoder, files, batch_size=batch_size), strict=True):
+        if isinstance(track, Exception):
+            yield track
+            continue
+        try:
+            _write_embedding(targets[path], path, track, autoencoder.config.segment_seconds)
+        except OSError as error:
+            yield error
+        else:
+            yield {"output": str(targets[path])}
+
+
+def _write_embedding(target: Path, path: Path, track: "TrackEmbedding", segment_seconds: float) -> None:
+    """A safetensors file that appears whole or not at all."""
     import numpy as np
     from safetensors.numpy import save
 
-    from pecmae.autoencoder.embedding import embed_track
-    from pecmae.core.files import display_name
-
-    track = embed_track(autoencoder, path, batch_size=batch_size)
     metadata = {
         "path": display_name(path),
         "sampling_rate": str(track.sampling_rate),
-        "segment_seconds": str(autoencoder.config.segment_seconds),
+        "segment_seconds": str(segment_seconds),
         "duration": str(track.duration),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as temporary:
         # save_file would make a file that only its owner may read.
         temporary.write_bytes(save({"z": track.z.numpy(), "offsets": np.asarray(track.offsets, np.int64)}, metadata))
-    return {"output": str(target)}
 
 
 def mirrored(files: Sequence[Path], paths: Sequence[str], output: Path) -> dict[Path, Path]:
