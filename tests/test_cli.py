@@ -207,6 +207,28 @@ def test_output_gets_the_data_and_standard_output_nothing(pecmae: Pecmae, song: 
     assert {path.name for path in tmp_path.iterdir()} == {"song.wav", name}
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["classify", "song.wav", "-o", "x.parquet"], "x.parquet: results are written as .json"),
+        (["explain", "song.wav", "-o", "x.pdf"], "x.pdf: nothing is written here as .pdf; end the name in .html or .htm."),
+        (["explain", "song.wav", "-o", "x"], "x: nothing is written here as a file without an ending;"),
+        (["gallery", "-o", "x.json"], "end the name in .html or .htm."),
+        (["evaluate", "data", "-o", "x.csv"], "end the name in .json or .txt."),
+        (["evaluate", "data", "--picture", "x.gif"], "end the name in .png, .svg or .pdf."),
+        (["sonify", "-c", "jazz", "--prototype", "0", "-o", "x.parquet"], ".parquet cannot be written"),
+    ],
+)
+def test_a_file_whose_name_promises_what_it_cannot_hold_is_refused_before_any_work(
+    pecmae: Pecmae, song: Path, tmp_path: Path, command: list[str], words: str
+) -> None:
+    status, out, err = pecmae(*command, model=None)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("x*"))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="named pipes")
 def test_output_that_is_a_pipe_stays_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

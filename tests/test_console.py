@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ import soundfile
 from rich.cells import cell_len
 from rich.text import Text
 
-from pecmae.cli import console, main, results
+from pecmae.cli import console, main, results, support
 from pecmae.core.files import atomic_write, user_path
 from pecmae.errors import AudioWarning
 from pecmae.explain.sounds import PrototypeSounds
@@ -87,7 +88,7 @@ def plain(text):
     return Text.from_ansi(text).plain
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("columns", [20, 25, 33, 40, 60, 80, 120, 200])
 @pytest.mark.parametrize("name", ["a.wav", "music/an album/" + "a long title " * 8 + ".flac", "音楽/" * 20 + "a.wav"])
 def test_no_line_of_a_table_is_wider_than_the_terminal_and_no_name_is_cut(monkeypatch, columns, name):
     monkeypatch.setattr(sys, "stdout", Terminal())
@@ -102,6 +103,29 @@ def test_no_line_of_a_table_is_wider_than_the_terminal_and_no_name_is_cut(monkey
     assert "0.90" in text
     if columns == 200:  # with room for all, nothing is left out
         assert text.splitlines()[0].split() == ["file", "label", "score", "then", "length"]
+
+
+@pytest.mark.parametrize(
+    ("said", "columns"), [("30", 30), ("0", 80), ("7", 80), ("-5", 80), ("x", 80), ("", 80), ("9" * 9, 80)]
+)
+def test_columns_that_no_terminal_has_are_not_believed(monkeypatch, said, columns):
+    monkeypatch.setenv("COLUMNS", said)
+    for name in ("__stdin__", "__stdout__", "__stderr__"):
+        monkeypatch.setattr(sys, name, None)
+    assert console.width() == columns
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_no_signal_cuts_a_row_in_two():
+    shown = []
+
+    def show(row):
+        os.kill(os.getpid(), signal.SIGINT)
+        shown.append(row["path"])
+
+    done = support.each([Path("a"), Path("b")], "testing", iter([{}, {}]), show)
+    assert (shown, done.interrupted) == (["a"], True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

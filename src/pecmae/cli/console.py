@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import shutil
 import sys
 import unicodedata
 import warnings
@@ -22,8 +21,10 @@ from pecmae.errors import AudioWarning
 # What `--output` and a path call the standard streams.
 STREAM = Path("-")
 
-# No line of a file is folded; on a terminal narrower than this a table would hold nothing.
-_WIDTH_OF_FILES, _LEAST_WIDTH = 100_000, 40
+# No line of a file is folded; COLUMNS may say what no terminal is.
+_WIDTH_OF_FILES, _LEAST_WIDTH, _USUAL_WIDTH = 100_000, 20, 80
+# The progress bars that turn on standard error now.
+_turning: list[Any] = []
 
 # Characters that a terminal obeys instead of showing them, by Unicode's categories; and those that turn text around.
 _OBEYED = {"Cc", "Cs", "Zl", "Zp"}
@@ -33,10 +34,22 @@ _ESCAPES = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 
 def _console(**options: Any) -> Console:
     # Paths and labels hold brackets and colons of their own: they are not markup.
-    console = Console(markup=False, emoji=False, highlight=False, **options)
-    if console.width < _LEAST_WIDTH:  # COLUMNS=0, say
-        console.width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns)
-    return console
+    return Console(markup=False, emoji=False, highlight=False, **{"width": width(), **options})
+
+
+def width() -> int:
+    """Characters in a line of the terminal: what COLUMNS says, where that can be, or what the terminal itself says."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and _LEAST_WIDTH <= int(said) < _WIDTH_OF_FILES:
+        return int(said)
+    for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0
+        except (OSError, ValueError):  # it is no terminal, or closed
+            continue
+        if columns:
+            return columns
+    return _USUAL_WIDTH
 
 
 def harmless(text: str) -> str:
@@ -125,13 +138,16 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
     columns = (rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False), rich.BarColumn())
     numbers = (rich.MofNCompleteColumn(), rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn())
     console = _console(stderr=True)
-    # rich sends what is printed meanwhile to standard error, above the bar: right where both are one terminal, and only there.
-    together = sys.stdout is not None and sys.stdout.isatty()
-    bar = rich.Progress(*columns, *numbers, console=console, transient=True, redirect_stdout=together)
+    # Standard output is not redirected: rich would send it to standard error with the bar, and fold its lines.
+    bar = rich.Progress(*columns, *numbers, console=console, transient=True, redirect_stdout=False)
     bar.disable = not console.is_terminal
     with bar:
         task = bar.add_task(text, total=total)
-        yield lambda: bar.advance(task)
+        _turning.append(bar)
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            _turning.remove(bar)
 
 
 def as_json(value: Any) -> str:
@@ -189,11 +205,6 @@ def render_table(table: Table, *, terminal: bool | None = None) -> str:
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def width() -> int:
-    """Characters in a line of the terminal."""
-    return _console().width
-
-
 @contextmanager
 def delivery(output: Path | None) -> Iterator[Callable[[str], object]]:
     """Yield what writes text to standard output at once (None, or "-"; nowhere, if that is closed), or into a file.
@@ -219,12 +230,26 @@ def deliver(text: str, output: Path | None) -> None:
         write(text)
 
 
+@contextmanager
+def _bars_aside() -> Iterator[None]:
+    """Take the progress bars off the terminal while standard output writes there."""
+    bars = [bar for bar in _turning if not bar.disable and sys.stdout.isatty()]
+    for bar in bars:
+        bar.stop()
+    try:
+        yield
+    finally:
+        for bar in bars:
+            bar.start()
+
+
 def _write_to_standard_output(text: str) -> None:
     if sys.stdout is None:
         return
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        with _bars_aside():
+            sys.stdout.write(text)
+            sys.stdout.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader has seen enough
             raise

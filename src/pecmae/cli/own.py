@@ -160,7 +160,13 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", parser=user_path, help="Write the whole report here, as JSON."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=user_path,
+            help="Write the report here: .json the whole, .txt what people read.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     device: Device = None,
@@ -171,9 +177,10 @@ def evaluate(
 
     DATA is what `pecmae fit` takes. Where it has no splits, the model says which clips it was not fitted on.
     """
-    for path in (picture, output):
+    for path, endings in ((picture, (".png", ".svg", ".pdf")), (output, (".json", ".txt"))):
         if path is not None:
             support.check_output_file(path)
+            support.check_ending(path, endings)
     collection = _collection(data, dataset, root, group_by, layout)
     loaded = support.load_model(model, device, "auto")
     from pecmae.evaluation.report import evaluate_model
@@ -193,7 +200,8 @@ def evaluate(
     if picture is not None:
         report.evaluation.plot().savefig(picture, dpi=150)
     if output is not None:
-        console.deliver(console.as_json(report.values), output)
+        text = output.suffix.lower() == ".txt"
+        console.deliver(console.render_evaluation(report.values) if text else console.as_json(report.values), output)
     if as_json:
         console.deliver(console.as_json(report.values), None)
     elif output is None:

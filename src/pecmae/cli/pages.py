@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pecmae.model import PECMAE
     from pecmae.prototypes.neighbours import Neighbours
 
+PAGES = (".html", ".htm")
 LARGE_PAGE = 20_000_000  # bytes
 
 
@@ -38,6 +39,7 @@ def explain(
     One file that opens in any browser, without a network. Files that fail are named, on the page too.
     """
     support.check_output_file(output)
+    support.check_ending(output, PAGES)
     files, failures = support.find(paths)
     done = support.Done()
     if files:
@@ -91,6 +93,7 @@ def gallery(
     One file that opens in any browser, without a network. An interrupted run continues where it stopped.
     """
     support.check_output_file(output)
+    support.check_ending(output, PAGES)
     subject, neighbours = _load(model, device, dtype)
     from pecmae.explain.gallery import build_gallery
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # What the console exits with when it was interrupted.
 INTERRUPTED = 130
@@ -35,3 +36,27 @@ def as_interruptions() -> Iterator[list[int]]:
     finally:
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let a signal interrupt after the block and not inside it, so that a row is written whole; a second one does at once."""
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if came:
+            before[number](number, frame)
+        came.append(number)
+
+    mine = threading.current_thread() is threading.main_thread()
+    for number in (signal.SIGINT, *_ENDING):
+        if mine and callable(signal.getsignal(number)):
+            before[number] = signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            before[came[0]](came[0], None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from pecmae.cli import console
-from pecmae.cli.signals import INTERRUPTED
+from pecmae.cli.signals import INTERRUPTED, held_back
 from pecmae.core.files import atomic_write, display_name, user_path
 from pecmae.errors import PecmaeError
 
@@ -119,7 +119,8 @@ def each(
         with console.progress_bar(verb, len(files)) as advance:
             for path, outcome in zip(files, outcomes, strict=True):
                 failed = isinstance(outcome, Exception)
-                show(_failure(path, outcome) if isinstance(outcome, Exception) else {"path": name_of(path), **outcome})
+                with held_back():  # a row is shown whole
+                    show(_failure(path, outcome) if isinstance(outcome, Exception) else {"path": name_of(path), **outcome})
                 done = Done(done.total + 1, done.failed + failed)
                 advance()
     except KeyboardInterrupt:
@@ -161,6 +162,15 @@ def check_output_file(output: Path) -> None:
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
         refuse(f"{output}: nothing can be written into {output.parent} ({error.strerror}); choose another folder.")
+
+
+def check_ending(output: Path, endings: Sequence[str]) -> None:
+    """Refuse a file whose name promises a format that a command does not write; streams and devices promise nothing."""
+    if output == console.STREAM or (output.exists() and not output.is_file()):
+        return
+    if output.suffix.lower() not in endings:
+        listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        refuse(f"{output}: nothing is written here as {output.suffix or 'a file without an ending'}; end the name in {listed}.")
 
 
 def make_folder(folder: Path) -> None:
@@ -281,7 +291,8 @@ def sound_files(prototypes: Sequence[tuple[str, int]], labels: Sequence[str], ou
 
     stems = _file_stems(labels)
     suffix = output.suffix.lower() if output is not None and not output.is_dir() else ""
-    if output is not None and (suffix in AUDIO_EXTENSIONS or output == console.STREAM):
+    one_file = len(prototypes) == 1 and bool(suffix)
+    if output is not None and (one_file or suffix in AUDIO_EXTENSIONS or output == console.STREAM):
         if len(prototypes) > 1:
             refuse(f"{output}: this is one file for {len(prototypes)} prototypes; give a folder, or --prototype.")
         if suffix not in WRITABLE_EXTENSIONS and output != console.STREAM:
