@@ -25,11 +25,11 @@ from pecmae.autoencoder.embedding import TrackEmbedding, embed_track, embed_trac
 from pecmae.autoencoder.model import Autoencoder, SamplingOptions
 from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
 from pecmae.core.devices import pick_device, pick_dtype
-from pecmae.core.files import save_directory_atomically, user_path
+from pecmae.core.files import save_directory_atomically, user_path, write_json
 from pecmae.errors import ConfigError, PecmaeError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
-from pecmae.hub.resolve import SPLITS_FILE, resolve_model
-from pecmae.model_files import load_autoencoder, model_config, read_model, write_card, write_model
+from pecmae.hub.resolve import EDITS_FILE, SPLITS_FILE, resolve_model
+from pecmae.model_files import load_autoencoder, model_config, read_edit_log, read_model, write_card, write_model
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
 from pecmae.prototypes.outputs import Explanation, Prediction, explanation_of, prediction_of
@@ -82,6 +82,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self.labels = tuple(labels)
         self.autoencoder_reference = autoencoder_reference
         self.preparation = preparation
+        # What was done to its prototypes by hand, see `pecmae.editing`; None for a head as it was fitted.
+        self.edit_log: Mapping[str, Any] | None = None
         # Where it was loaded from.
         self._directory: Path | None = None
         self._solver: VDiffusionSolver | None = None
@@ -111,6 +113,13 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     @scheduler.setter
     def scheduler(self, scheduler: "VDiffusionScheduler") -> None:
         self._solver = scheduler
+
+    def with_head(self, head: PrototypeHead, labels: Sequence[str], *, edit_log: Mapping[str, Any] | None = None) -> "PECMAE":
+        """A model with another head on the same autoencoder, which it shares; `edit_log` says how the head came about."""
+        head = head.to(self.head.prototypes.device)
+        model = PECMAE(self.autoencoder, head, labels, self.autoencoder_reference, self.preparation)
+        model._solver, model.edit_log = self.solver, edit_log
+        return model
 
     @property
     def solver(self) -> VDiffusionSolver:
@@ -391,6 +400,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             autoencoder = load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder, config.preparation)
         model._directory = directory.absolute()
+        model.edit_log = read_edit_log(directory)
         return model
 
     def save_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -425,6 +435,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
                 carry_neighbours(self._directory, folder)
                 if (record := self._directory / SPLITS_FILE).is_file():
                     shutil.copyfile(record, folder / SPLITS_FILE)
+            if self.edit_log is not None:
+                write_json(folder / EDITS_FILE, self.edit_log)
             write_card(folder, user_path(save_directory).resolve(), self._directory, model_card_kwargs or {})
 
     def push_to_hub(  # type: ignore[override]  # an unknown option is an error here

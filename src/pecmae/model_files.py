@@ -17,13 +17,14 @@ from pecmae.core.configs import (
     config_from_dict,
     config_to_dict,
     is_of_type,
+    read_json,
     read_json_config,
 )
 from pecmae.core.files import write_text
 from pecmae.core.weights import WEIGHTS_FILE, load_module, same_weights, save_weights
 from pecmae.errors import ConfigError
 from pecmae.hub.download import DownloadOptions
-from pecmae.hub.resolve import CARD_FILE
+from pecmae.hub.resolve import CARD_FILE, EDITS_FILE
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 
@@ -134,6 +135,24 @@ def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
         most_parameters=config.head.most_parameters,
     )
     return config, head
+
+
+def read_edit_log(directory: Path) -> dict[str, Any] | None:
+    """What was done to a model's prototypes by hand; None where nothing was.
+
+    Raises
+    ------
+    ConfigError
+        The file is damaged.
+    """
+    path = directory / EDITS_FILE
+    if not path.is_file():
+        return None
+    advice = "restore it, or delete it and lose what it says."
+    log = read_json(path, advice)
+    if not isinstance(log, dict) or not isinstance(log.get("edits"), list):
+        raise ConfigError(f"{path}: it holds no log of edits; {advice}")
+    return log
 
 
 def load_autoencoder(

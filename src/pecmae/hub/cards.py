@@ -14,12 +14,12 @@ from typing import Any, Literal
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from pecmae.core.configs import FORMAT_VERSION, read_json_config
+from pecmae.core.configs import FORMAT_VERSION, read_json, read_json_config
 from pecmae.core.files import read_text
 from pecmae.core.options import refuse_unknown
 from pecmae.errors import ConfigError
 from pecmae.hub.card_marks import BEGIN, END, adopted, renewed
-from pecmae.hub.resolve import CARD_FILE
+from pecmae.hub.resolve import CARD_FILE, EDITS_FILE
 from pecmae.hub.zoo import find_entry
 
 TAGS = ("audio", "music", "interpretability", "prototypes")
@@ -118,6 +118,8 @@ class ModelCardFacts:
     paper_results: tuple[PaperResult, ...] = ()
     # A section of its own, in Markdown, of what was measured.
     evidence: str | None = None
+    # What was done to its prototypes by hand, in words.
+    edits: tuple[str, ...] = ()
     # In addition to the family's own.
     limits: tuple[str, ...] = ()
     # Set where no weights exist: the command that would make them.
@@ -152,6 +154,8 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
         "prototypes_per_class": tuple(counts) if isinstance(counts, list) else counts,
         "adaptor": config["head"]["adaptor"],
     }
+    if (directory / EDITS_FILE).is_file():
+        found["edits"] = _edits_in_words(read_json(directory / EDITS_FILE, "save the model again."))
     if config["autoencoder"] is not None:
         found["autoencoder"] = config["autoencoder"]["repo_id"]
         found["autoencoder_revision"] = config["autoencoder"]["revision"]
@@ -159,6 +163,13 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
         inside = read_json_config(directory / "autoencoder" / "config.json", format_version=FORMAT_VERSION)
         found["segment_seconds"] = inside["segment_seconds"]
     return card_facts({**found, **facts})
+
+
+def _edits_in_words(log: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a log of edits says, the earliest first."""
+    earlier = _edits_in_words(log["earlier"]) if "earlier" in log else ()
+    insisted = " (although accuracy fell significantly)"
+    return (*earlier, *(f"{entry['text']}{insisted if entry['insisted'] else ''}" for entry in log["edits"]))
 
 
 def card_facts(facts: Mapping[str, Any]) -> ModelCardFacts:

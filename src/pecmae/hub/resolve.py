@@ -24,9 +24,11 @@ REQUIRED_FILES = ("config.json", "model.safetensors")
 COMPANION_FILE = "companion.safetensors"
 # Which files it was trained, validated and tested on, see `pecmae.data.split_record`.
 SPLITS_FILE = "splits.json"
+# What was done to its prototypes by hand, see `pecmae.editing.log`.
+EDITS_FILE = "edits.json"
 # The card, which a model that is saved or pushed again takes along.
 CARD_FILE = "README.md"
-OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE, SPLITS_FILE, CARD_FILE)
+OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE, SPLITS_FILE, EDITS_FILE, CARD_FILE)
 # Of a codec in the layout of transformers.
 CODEC_FILES = ("config.json", "model.safetensors")
 

@@ -127,14 +127,7 @@ class PrototypeHead(nn.Module):
 
     def distances_normalised(self, z: Tensor) -> Tensor:
         """`distances` for a z that is normalised already."""
-        adapted = self.adaptor(self.prototypes)  # (M, D)
-        # One matrix product instead of M · B · D differences. Distances don't change when both sides move together, and
-        # around the prototypes' own centre the terms that cancel are small.
-        centre = adapted.detach().mean(0)
-        z, adapted = z - centre, adapted - centre
-        squared = z.square().sum(1)[:, None] + adapted.square().sum(1) - 2 * z @ adapted.T  # (B, M)
-        squared = squared.clamp_min(0.0)
-        return squared / z.shape[1] if self.config.distance_reduction == "mean" else squared
+        return squared_distances(z, self.adaptor(self.prototypes), self.config)
 
     def similarities(self, z: Tensor) -> Tensor:
         """S = exp(-s · distance) [shape=(B, M), in (0, 1]] of each z [shape=(B, D)] to each prototype; s is `kernel_scale`."""
@@ -142,7 +135,7 @@ class PrototypeHead(nn.Module):
 
     def kernel(self, distances: Tensor) -> Tensor:
         """Similarities S of `distances`, of any shape."""
-        return torch.exp(-self.config.kernel_scale * distances)
+        return similarities_of(distances, self.config)
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits [shape=(B, C)] of each z [shape=(B, D)]."""
@@ -150,9 +143,7 @@ class PrototypeHead(nn.Module):
 
     def scores(self, logits: Tensor) -> Tensor:
         """Scores in [0, 1] of `logits` [shape=(..., C)], as the loss they were trained with reads them."""
-        if self.config.classification_loss == "cross_entropy":
-            return (logits / self.config.temperature).softmax(-1)
-        return logits.sigmoid()
+        return scores_of(logits, self.config)
 
     def projected_prototypes(self) -> Tensor:
         """The adapted prototypes in z's own space [shape=(M, D)], float32, ready to be decoded."""
@@ -163,3 +154,31 @@ class PrototypeHead(nn.Module):
     def in_float32(self) -> "PrototypeHead":
         """Itself, or a float32 copy of a head of another type: answers are sums and exponentials that half the bits spoil."""
         return self if self.prototypes.dtype == torch.float32 else copy.deepcopy(self).float()
+
+
+def squared_distances(z: Tensor, points: Tensor, config: PrototypeHeadConfig) -> Tensor:
+    """Squared distance of each z [shape=(B, D)] to each point [shape=(M, D)], all normalised, reduced as configured.
+
+    Returns
+    -------
+    Tensor [shape=(B, M)]
+    """
+    # One matrix product instead of M · B · D differences. Distances don't change when both sides move together, and
+    # around the points' own centre the terms that cancel are small.
+    centre = points.detach().mean(0)
+    z, points = z - centre, points - centre
+    squared = z.square().sum(1)[:, None] + points.square().sum(1) - 2 * z @ points.T  # (B, M)
+    squared = squared.clamp_min(0.0)
+    return squared / z.shape[1] if config.distance_reduction == "mean" else squared
+
+
+def similarities_of(distances: Tensor, config: PrototypeHeadConfig) -> Tensor:
+    """Similarities S of `distances`, of any shape."""
+    return torch.exp(-config.kernel_scale * distances)
+
+
+def scores_of(logits: Tensor, config: PrototypeHeadConfig) -> Tensor:
+    """Scores in [0, 1] of `logits` [shape=(..., C)], as the loss they were trained with reads them."""
+    if config.classification_loss == "cross_entropy":
+        return (logits / config.temperature).softmax(-1)
+    return logits.sigmoid()
