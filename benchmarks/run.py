@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from measurements.compiling import compile_rows
+from measurements.editing import CONFIG, TRACKS, editing_rows
 from measurements.embedding import embedding_rows, part_rows
 from measurements.processes import allocator_rows, memory_rows, startup_rows
 from measurements.products import encoder_products, gemm_rates
@@ -68,6 +69,11 @@ def training(run: Run) -> list[Row]:
     return training_rows(Sizes(), steps=run.pick(50, 60), rounds=run.pick(1, 9))
 
 
+def editing(run: Run) -> list[Row]:
+    """Effects of edits, before they are done."""
+    return editing_rows(CONFIG, run.pick(200, TRACKS), run.pick(1, 7))
+
+
 def startup(run: Run) -> list[Row]:
     """Every console command."""
     return startup_rows(run.folder, run.pick(1, 3))
@@ -100,6 +106,7 @@ GROUPS: dict[str, Callable[[Run], list[Row]]] = {
     "embedding": embedding,
     "sonification": sonification,
     "training": training,
+    "editing": editing,
     "startup": startup,
     "memory": memory,
     "scaling": scaling,

@@ -14,6 +14,8 @@ import whole_path
 from audio_trees import write_tone
 from conftest import TINY
 from measurements.compiling import compile_rows
+from measurements.editing import editing_rows
+from measurements.editing import subject as editing_subject
 from measurements.embedding import embedding_rows, part_rows
 from measurements.fidelity import Judge, Point, Sampler, fewest_steps, measure, sample, spread
 from measurements.fidelity_report import verdicts, write
@@ -27,6 +29,7 @@ from measurements.timing import interleaved
 from measurements.training import Sizes, check_training, training_rows
 from pecmae import AutoencoderConfig, PrototypeHeadConfig, VDiffusionScheduler
 from pecmae.audio.segments import audio_duration
+from pecmae.evaluation.tracks import evaluate_embedded
 
 SIZES = Sizes(PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=2, adaptor_dim=32), count=60, batch=20)
 
@@ -318,3 +321,14 @@ def test_the_whole_path_goes_from_clips_to_sound(tiny_autoencoder, tmp_path, cap
     assert audio_duration(output / "sound.wav") == pytest.approx(0.4)
     with pytest.raises(SystemExit):
         whole_path.main(options)
+
+
+def test_edits_are_timed_beside_a_recomputation_that_comes_to_the_same():
+    config = PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=4, adaptor=False, kernel_scale=5.0)
+    rows = editing_rows(config, tracks=30, rounds=1)
+    assert [row.what.split(",")[0] for row in rows] == ["remove", "set a weight", "merge", "move", "refit"]
+    assert all(row.ours > 0 for row in rows)
+    assert all(row.reference for row in rows[:-1])
+    head, tracks = editing_subject(config, 30)
+    accuracy = evaluate_embedded(head, ("a", "b", "c"), tracks).mean_recall
+    assert 0.4 < accuracy < 1  # edits can make it better, and worse

@@ -118,6 +118,6 @@ def decoded(values: Any) -> Edit:
 def _array(value: Any) -> np.ndarray:
     check_keys(value, {"shape", "float32"}, _SOURCE)
     try:
-        return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(value["shape"])
+        return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(value["shape"]).copy()
     except (binascii.Error, ValueError, TypeError) as error:
         raise ConfigError(f"{_SOURCE} holds numbers that cannot be read ({error}); restore it.") from None
