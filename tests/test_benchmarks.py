@@ -324,11 +324,11 @@ def test_the_whole_path_goes_from_clips_to_sound(tiny_autoencoder, tmp_path, cap
 
 
 def test_edits_are_timed_beside_a_recomputation_that_comes_to_the_same():
-    config = PrototypeHeadConfig(embedding_dim=16, num_classes=3, prototypes_per_class=4, adaptor=False, kernel_scale=5.0)
-    rows = editing_rows(config, tracks=30, rounds=1)
+    config = PrototypeHeadConfig(embedding_dim=256, num_classes=3, prototypes_per_class=4, adaptor=False, kernel_scale=40.0)
+    rows = editing_rows(config, tracks=60, rounds=1)
     assert [row.what.split(",")[0] for row in rows] == ["remove", "set a weight", "merge", "move", "refit"]
     assert all(row.ours > 0 for row in rows)
     assert all(row.reference for row in rows[:-1])
-    head, tracks = editing_subject(config, 30)
+    head, tracks = editing_subject(config, 60)
     accuracy = evaluate_embedded(head, ("a", "b", "c"), tracks).mean_recall
     assert 0.4 < accuracy < 1  # edits can make it better, and worse

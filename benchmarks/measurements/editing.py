@@ -56,9 +56,12 @@ def subject(config: PrototypeHeadConfig, tracks: int) -> tuple[PrototypeHead, Em
     head.prototypes.copy_(torch.randn(head.prototypes.shape, generator=generator))
     near = torch.randint(config.num_prototypes, (tracks,), generator=generator)
     rows = near.repeat_interleave(SEGMENTS)
-    z = head.prototypes[rows] * 0.2 + 0.7 * torch.randn(len(rows), config.embedding_dim, generator=generator)
+    z = head.prototypes[rows] * 0.4 + 0.9 * torch.randn(len(rows), config.embedding_dim, generator=generator)
     numbers = torch.arange(tracks).repeat_interleave(SEGMENTS)
-    return head, EmbeddedTracks(z, numbers, head.prototype_labels[near])
+    # One track in five has a label that its sound does not tell.
+    untold = torch.rand(tracks, generator=generator) < 0.2
+    labels = torch.where(untold, torch.randint(config.num_classes, (tracks,), generator=generator), head.prototype_labels[near])
+    return head, EmbeddedTracks(z, numbers, labels)
 
 
 def kinds(config: PrototypeHeadConfig) -> dict[str, Iterator[Edit]]:

@@ -46,7 +46,8 @@ class Measured:
     def evaluate(self, draft: Draft) -> Evaluation:
         """What the draft answers for the tracks."""
         logits = self.averages(draft) @ torch.from_numpy(draft.weight).T + torch.from_numpy(draft.bias)  # (T, C)
-        scores, predicted = scores_of(logits, draft.config).max(1)
+        predicted = logits.argmax(1)
+        scores = scores_of(logits, draft.config).gather(1, predicted[:, None])[:, 0]
         names = self.tracks.names or tuple(map(str, range(len(logits))))
         true = self.tracks.track_labels.numpy()
         return Evaluation(draft.labels, names, true, predicted.numpy(), scores.numpy(), {})

@@ -162,6 +162,7 @@ def evaluate_embedded(
 ) -> Evaluation:
     """Classify embedded tracks by their averaged logits; `failed` (path → why) are those that could not be embedded."""
     logits = tracks.average(head(tracks.z.to(head.prototypes.device)).cpu())  # (tracks, C)
-    scores, predicted = head.scores(logits).max(1)
+    predicted = logits.argmax(1)  # scores of a head that nothing is similar to round to the same
+    scores = head.scores(logits).gather(1, predicted[:, None])[:, 0]
     names = tracks.names or tuple(map(str, range(len(logits))))
     return Evaluation(tuple(labels), names, tracks.track_labels.numpy(), predicted.numpy(), scores.numpy(), dict(failed or {}))
