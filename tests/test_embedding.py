@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from accelerate import Accelerator
 from transformers import EncodecModel
@@ -14,6 +15,7 @@ from pecmae.audio.segments import write_audio
 from pecmae.autoencoder.embedding import embed_track, embed_tracks
 from pecmae.data.collection import LabelledFile
 from pecmae.data.waveforms import WaveformStore
+from pecmae.errors import AudioWarning
 from pecmae.training.codec import codec_config
 from pecmae.training.loop import step_context
 from pecmae.training.segments import SegmentFeatures, padding_mask, segment_batches, segment_features
@@ -122,3 +124,25 @@ def test_every_step_draws_other_segments_with_what_belongs_to_them(segments):
         assert mask is None or mask.sum(1).tolist() == [30 - found.lengths[row] for row in drawn[-1]]
     assert {row for rows in drawn for row in rows} == set(range(5))
     assert len(set(drawn)) > 10
+
+
+def test_a_track_comes_out_as_soon_as_it_is_whole(tiny_autoencoder, tone, monkeypatch):
+    encoded, encode = [], tiny_autoencoder.encode
+    monkeypatch.setattr(tiny_autoencoder, "encode", lambda wav, *lengths: encoded.append(len(wav)) or encode(wav, *lengths))
+    tracks = embed_tracks(tiny_autoencoder, [tone, tone[:12_000], tone], sampling_rate=RATE, batch_size=2)
+    assert len(next(tracks).z) == 3
+    assert sum(encoded) == 4  # the batch in which its third segment lies, and no more
+    assert [len(track.z) for track in tracks] == [2, 3]
+
+
+def test_arrays_are_called_by_their_place_and_files_by_their_path(tiny_autoencoder, tone, tmp_path):
+    silent = np.zeros_like(tone)
+    soundfile.write(tmp_path / "silent.wav", silent, RATE)
+    given = [tone, silent, tmp_path / "silent.wav", np.full_like(tone, np.nan)]
+    with pytest.warns(AudioWarning) as warned:
+        found = list(embed_tracks(tiny_autoencoder, given, sampling_rate=RATE))
+    names = [str(warning.message).split(":")[0] for warning in warned]
+    assert names == ["array 1", str(tmp_path / "silent.wav")]
+    assert str(found[3]).startswith("array 3: holds NaN")
+    with pytest.warns(AudioWarning, match=r"^one: is silent"):
+        list(embed_tracks(tiny_autoencoder, [silent], sampling_rate=RATE, names=["one"]))

@@ -181,6 +181,21 @@ class TestMaskedTokens:
         assert masked.sum(1).tolist() == [10, 10]
         assert padding_mask is given_padding
 
+    def test_visible_frames_and_other_codebooks_do_not_count_as_accurate(self, monkeypatch, tiny_autoencoder):
+        model = MaskedTokenModel(tiny_autoencoder.encodecmae, num_decoder_layers=1, num_codebooks=2, codebook_size=5)
+        objective, tokens = MaskedTokenObjective(model, 25.0), torch.tensor([3, 1]).expand(2, 20, 2)
+
+        def answer(features: Tensor, masked: Tensor, padding_mask: Tensor | None) -> Tensor:
+            """In the first codebook right about all visible frames and wrong about the hidden ones but one a row; its token in
+            the second."""
+            first = masked & (masked.cumsum(1) == 1)
+            guess = torch.where(~masked | first, 3, 2)
+            return torch.nn.functional.one_hot(torch.stack([guess, torch.full_like(guess, 3)], -1), 5).float()
+
+        monkeypatch.setattr(model, "forward", answer)
+        found = objective((torch.zeros(2, 20, 8), tokens, None), context())
+        assert found["accuracy"] == pytest.approx(1 / 10)
+
     def test_every_step_hides_other_spans(self, monkeypatch, tiny_autoencoder):
         model = MaskedTokenModel(tiny_autoencoder.encodecmae, num_decoder_layers=1, num_codebooks=2, codebook_size=5)
         objective, seen = MaskedTokenObjective(model, 25.0), []

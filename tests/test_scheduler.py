@@ -117,6 +117,28 @@ def test_a_multistep_of_constant_curvature_is_exact_from_the_second_step_on(nois
         torch.testing.assert_close(x, 1 + (noise - 1) * math.cos((following - 1) * math.pi / 2))
 
 
+def test_a_multistep_follows_a_curvature_that_changes():
+    # x'' + x = a + b · angle: the sample of each step, corrected by what the network says there, gives x0 almost exactly.
+    a, b, c, d = 0.5, 2.0, 0.3, -0.7
+
+    def x_at(angle: float) -> float:
+        return a + b * angle + c * math.cos(angle) + d * math.sin(angle)
+
+    def v_at(angle: float) -> float:
+        return b - c * math.sin(angle) + d * math.cos(angle)
+
+    scheduler = VDiffusionScheduler(algorithm_type="multistep")
+    scheduler.set_timesteps(8)
+    x = torch.tensor([x_at(math.pi / 2)], dtype=torch.float64)
+    for sigma, exact in zip(scheduler.timesteps, scheduler.sigmas.tolist(), strict=False):
+        angle = exact * math.pi / 2
+        found = scheduler.step(torch.tensor([v_at(angle)], dtype=torch.float64), sigma, x)
+        x0 = math.cos(angle) * x_at(angle) - math.sin(angle) * v_at(angle)
+        assert found.pred_original_sample.item() == pytest.approx(x0, abs=1e-3)
+        x = found.prev_sample
+    assert x.item() == pytest.approx(x_at(0), abs=5e-3)
+
+
 def test_a_multistep_continues_from_the_sample_it_is_given(noise):
     found = []
     for offset in (0.0, 1.0):
