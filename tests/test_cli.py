@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,8 +110,25 @@ def test_version(pecmae: Pecmae) -> None:
 def test_wrong_usage_is_status_2_with_a_message_on_standard_error(pecmae: Pecmae, arguments: list[str]) -> None:
     status, out, err = pecmae(*arguments)
     assert (status, out) == (2, "")
-    assert err
-    assert "Traceback" not in err
+    assert re.fullmatch(r"error: .+\.\n", err)  # whoever finds it, typer or a command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["classify"], "pecmae classify: missing argument 'PATH'; see pecmae classify --help."),
+        (["polka"], "pecmae: no such command 'polka'; see pecmae --help."),
+        (
+            ["fit", "x", "-o", "y", "--layout", "z"],
+            "pecmae fit: invalid value for '--layout': 'z' is not one of 'splits', 'classes'",
+        ),
+        (["clasify"], "did you mean 'classify', 'sonify'? See pecmae --help."),
+    ],
+)
+def test_wrong_words_are_named_with_the_command_that_explains_the_right_ones(
+    pecmae: Pecmae, arguments: list[str], words: str
+) -> None:
+    assert words.lower() in pecmae(*arguments, model=None)[2].lower()
 
 
 # classify

@@ -30,6 +30,10 @@ GROUPS = {
 }
 
 
+# Of typer itself, or of click where typer stands on it; neither calls it by a public name.
+_WrongUsage: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
 class Grouped(TyperGroup):
     """A list of commands in groups, by what one wants."""
 
@@ -48,7 +52,6 @@ class Grouped(TyperGroup):
 app = typer.Typer(
     cls=Grouped,
     help="Classify audio by prototypes you can listen to.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     # Help in plain text: the frames that rich draws cost as much time again as all the rest of --help.
     rich_markup_mode=None,
@@ -61,14 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     console.prepare_streams()
     try:
         with without_decoder_notes(), console.audio_warnings_as_lines(), signals.as_interruptions() as received:
-            app(args=arguments, prog_name="pecmae")
-    except SystemExit as error:
-        if error.code == signals.INTERRUPTED and received:
-            console.say("terminated")
-            sys.exit(128 + received[0])
-        if error.code == signals.INTERRUPTED:
-            console.say("interrupted")
-        raise
+            # Not standalone, where it would print wrong usage in words and lines of its own.
+            status = app(args=arguments, prog_name="pecmae", standalone_mode=False) or 0
+    except _WrongUsage as error:
+        console.say(_wrong_usage(error), "error")
+        sys.exit(2)
     except (PecmaeError, OSError) as error:
         console.say(console.sentence(error), "error")
         sys.exit(1)
@@ -77,7 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         console.say("there is not enough memory; close other programs, or use --device cpu.", "error")
         sys.exit(1)
-    raise AssertionError("the application always exits")
+    if status == signals.INTERRUPTED:
+        console.say("terminated" if received else "interrupted")
+        status = 128 + received[0] if received else status
+    sys.exit(status)
+
+
+def _wrong_usage(error: Any) -> str:
+    """What is wrong with the words of a command, as a sentence like ours."""
+    command = error.ctx.command_path if error.ctx else "pecmae"
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    more = " See" if message.endswith("?") else "; see"
+    return f"{command}: {message[:1].lower()}{message[1:]}{more} {command} --help."
 
 
 def _print_version(wanted: bool) -> None:
@@ -88,13 +99,16 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
 
 
 @app.command()
