@@ -21,7 +21,7 @@ PUBLIC = {
     "pecmae": (
         *("AudioError", "AudioWarning", "Autoencoder", "AutoencoderConfig", "AutoencoderReference", "CheckpointError"),
         *("ConfigError", "Explanation", "HubError", "PECMAE", "PecmaeError", "Prediction", "PrototypeHead"),
-        *("PrototypeHeadConfig", "VDiffusionScheduler", "fit"),
+        *("PrototypeHeadConfig", "VDiffusionScheduler", "fit", "pipeline"),
     ),
     "pecmae.audio": ("Segment", "find_audio_files", "iter_segments", "load_audio", "write_audio"),
     "pecmae.autoencoder": ("Autoencoder", "AutoencoderConfig"),
@@ -29,6 +29,7 @@ PUBLIC = {
     "pecmae.cli": ("main",),
     "pecmae.data": ("Clip", "Collection", "load_collection"),
     "pecmae.evaluation": ("Evaluation", "evaluate_embedded"),
+    "pecmae.interop": ("AudioClassificationPipeline", "export_onnx", "pipeline"),
     "pecmae.prototypes": ("PrototypeHead", "PrototypeHeadConfig"),
 }
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pecmae.errors import HubError as HubError
     from pecmae.errors import PecmaeError as PecmaeError
     from pecmae.finetuning import fit as fit
+    from pecmae.interop.pipeline import pipeline as pipeline
     from pecmae.model import PECMAE as PECMAE
     from pecmae.prototypes.config import PrototypeHeadConfig as PrototypeHeadConfig
     from pecmae.prototypes.head import PrototypeHead as PrototypeHead
@@ -41,6 +42,7 @@ _MODULES = {
     "fit": "finetuning",
     "AutoencoderReference": "autoencoder.config",
     "PECMAE": "model",
+    "pipeline": "interop.pipeline",
     "Explanation": "prototypes.outputs",
     "Prediction": "prototypes.outputs",
     "PrototypeHead": "prototypes.head",

@@ -130,7 +130,7 @@ class ResidualLSTM(nn.Module):
 
 def one_by_one(layers: nn.Module, x: Tensor) -> Tensor:
     """What `layers` make of `x` [shape=(B, N, C)]; on a CPU of one row after the other, so that rows stay in the cache."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_exporting():  # an exported graph is of any number of rows
         return layers(x)
     return torch.cat([layers(row) for row in x.split(1)])
 
@@ -148,7 +148,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [shape=(B, N, C)] to the same shape."""
-        return self.shortcut(x).add_(self.block(x))
+        shortcut, through = self.shortcut(x), self.block(x)
+        # In place it takes less memory; in an exported graph it would become a scatter of single elements.
+        return shortcut + through if torch.compiler.is_exporting() else shortcut.add_(through)
 
 
 class CodecEncoder(nn.Module):

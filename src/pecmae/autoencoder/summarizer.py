@@ -28,7 +28,7 @@ class Summarizer(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Summarize positioned embeddings `x` [shape=(B, T, D)] as z [shape=(B, D)]; `padding_mask` [shape=(B, T)]."""
-        tokens = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
+        tokens = torch.cat([self.cls.expand(x.shape[0], 1, -1), x], dim=1)  # (B, 1 + T, D)
         if padding_mask is not None:
             padding_mask = F.pad(padding_mask, (1, 0), value=False)
         return self.encoder(tokens, padding_mask, outputs=1)[:, 0]

@@ -25,7 +25,7 @@ GROUPS = {
     "Hear and label": ("classify", "sonify", "embed"),
     "Understand": ("explain", "gallery"),
     "Make your own": ("fit", "evaluate"),
-    "Publish": ("push", "convert"),
+    "Publish": ("push", "export", "convert"),
     "The rest": ("models", "doctor"),
 }
 
@@ -291,6 +291,7 @@ pages.register(app)
 app.command()(own.fit)
 app.command()(own.evaluate)
 app.command()(own.push)
+app.command()(own.export)
 app.command()(doctor.doctor)
 
 

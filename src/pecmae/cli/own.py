@@ -232,3 +232,26 @@ def _collection(data: str, dataset: str | None, root: Path | None, group_by: str
     from pecmae.data.load import load_collection
 
     return load_collection(data, dataset=dataset, root=root, group_by=group_by, layout=layout)
+
+
+def export(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Directory or Hub id (default: pecmae-mini)")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", parser=user_path, help="Folder of the graph; made.")
+    ] = Path("onnx"),
+    form: Annotated[Literal["onnx"], typer.Option("--format", help="What to write.")] = "onnx",
+) -> None:
+    """Write a model for programs without torch.
+
+    model.onnx goes from segments of sound to z, similarities and logits; model.json beside it says what goes in and how scores
+    are made of what comes out.
+    """
+    support.require("onnx", "export", "onnx")
+    support.check_output_folder(output)
+    support.make_folder(output)
+    loaded = support.load_model(model, "cpu", "float32")
+    from pecmae.interop.onnx import FACTS, GRAPH, export_onnx
+
+    with console.spinner(f"exporting {model or 'pecmae-mini'}"):
+        export_onnx(loaded, output)
+    console.deliver_names([output / GRAPH, output / FACTS])
