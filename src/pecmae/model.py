@@ -130,7 +130,11 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
 
     @overload
     def predict(
-        self, source: list | tuple, *, sampling_rate: int | None = None, batch_size: int | None = None
+        self,
+        source: list[AudioSource] | tuple[AudioSource, ...],
+        *,
+        sampling_rate: int | None = None,
+        batch_size: int | None = None,
     ) -> list[Prediction]: ...
 
     @overload

@@ -19,6 +19,7 @@ from pecmae.core.configs import (
     is_of_type,
     read_json,
     read_json_config,
+    read_model_config,
 )
 from pecmae.core.files import write_text
 from pecmae.core.weights import WEIGHTS_FILE, load_module, same_weights, save_weights
@@ -119,19 +120,13 @@ def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
     ConfigError, CheckpointError
         A file is missing, damaged, of another kind or from a newer version.
     """
-    path = directory / "config.json"
-    values = read_json_config(path, format_version=FORMAT_VERSION)
-    if values.pop("model_type", None) != MODEL_TYPE:
-        raise ConfigError(f"{path}: this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained.")
-    del values["format_version"]
-    if "sha256" not in values:
-        raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
-    hashes = values.pop("sha256")
-    config = ModelConfig.from_dict(values, str(path))
+    otherwise = "this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained."
+    values, sha256 = read_model_config(directory, MODEL_TYPE, otherwise)
+    config = ModelConfig.from_dict(values, str(directory / "config.json"))
     head = load_module(
         lambda: PrototypeHead(config.head, mean=config.mean, std=config.std),
         directory / "model.safetensors",
-        hashes.get("model.safetensors"),
+        sha256,
         most_parameters=config.head.most_parameters,
     )
     return config, head

@@ -26,11 +26,10 @@ from pecmae.autoencoder.published import read_autoencoder, read_autoencoder_file
 from pecmae.autoencoder.sampling import VDiffusionSolver
 from pecmae.autoencoder.summarizer import Summarizer
 from pecmae.autoencoder.transformer import SinusoidalPosition
-from pecmae.core.configs import FORMAT_VERSION, config_from_dict, config_to_dict, read_json_config
+from pecmae.core.configs import FORMAT_VERSION, config_from_dict, config_to_dict, read_model_config
 from pecmae.core.devices import keep_freed_memory, pick_device, pick_dtype, pick_loading_dtype, survive_forks
 from pecmae.core.files import save_directory_atomically, user_path, write_text
 from pecmae.core.weights import WEIGHTS_FILE, StateDict, filled, load_module, same_weights, save_weights
-from pecmae.errors import ConfigError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import CARD_FILE, PublishedAutoencoder, resolve_autoencoder
 
@@ -302,21 +301,14 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         """Load from a directory that holds `config.json` and `model.safetensors`; parameters as for `from_pretrained`."""
         target = pick_device(device)
         path = Path(directory) / "config.json"
-        values = read_json_config(path, format_version=FORMAT_VERSION)
-        if values.pop("model_type", None) != MODEL_TYPE:
-            raise ConfigError(f"{path}: this is not an autoencoder; load it with PECMAE.from_pretrained.")
-        del values["format_version"]
-        if "sha256" not in values:
-            raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the autoencoder again.")
-        sha256 = values.pop("sha256")
+        otherwise = "this is not an autoencoder; load it with PECMAE.from_pretrained."
+        values, sha256 = read_model_config(path.parent, MODEL_TYPE, otherwise)
         config = config_from_dict(AutoencoderConfig, values, str(path))
         picked = pick_loading_dtype(dtype, target, config.embedding_dim)
         if target.type == "cpu":
             keep_freed_memory()
         weights = path.parent / "model.safetensors"
-        model = load_module(
-            lambda: cls(config), weights, sha256.get("model.safetensors"), most_parameters=config.most_parameters
-        )
+        model = load_module(lambda: cls(config), weights, sha256, most_parameters=config.most_parameters)
         if dtype == "auto" and picked != torch.float32:
             model._unrounded = weights.absolute()
         model._directory = path.parent.absolute()

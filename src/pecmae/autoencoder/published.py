@@ -237,7 +237,7 @@ def read_codec(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return load_weights(path, expected_sha256=None)
 
 
-def read_pickled_tensors(path: str | os.PathLike[str]) -> dict:
+def read_pickled_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Tensors of a PyTorch file, read without running any code that it may hold.
 
     Raises

@@ -32,7 +32,7 @@ class VDiffusionScheduler(VDiffusionSolver, SchedulerMixin, ConfigMixin):
 
     order = 1
     init_noise_sigma = 1.0
-    _compatibles: ClassVar[list] = []
+    _compatibles: ClassVar[list[str]] = []
 
     @register_to_config
     def __init__(self, algorithm_type: str = "multistep") -> None:

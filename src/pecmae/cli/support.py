@@ -212,7 +212,7 @@ def load_autoencoder(name: str | None, device: str | None, dtype: str) -> "Autoe
     with console.spinner(f"loading {name or 'pecmae-mini'}"):
         _check_precision(device, dtype)
         from pecmae.autoencoder.model import MODEL_TYPE, Autoencoder
-        from pecmae.core.configs import FORMAT_VERSION, read_json_config
+        from pecmae.core.configs import model_kind
         from pecmae.hub.resolve import resolve_model
         from pecmae.hub.zoo import find_entry
         from pecmae.model import PECMAE
@@ -221,7 +221,7 @@ def load_autoencoder(name: str | None, device: str | None, dtype: str) -> "Autoe
         if entry and entry.kind == "autoencoder":
             return Autoencoder.from_pretrained(name, device=device, dtype=dtype)
         directory = resolve_model(name)
-        if read_json_config(directory / "config.json", format_version=FORMAT_VERSION).get("model_type") == MODEL_TYPE:
+        if model_kind(directory) == MODEL_TYPE:
             return Autoencoder.from_pretrained(directory, device=device, dtype=dtype)
         return PECMAE.from_pretrained(directory, device=device, dtype=dtype).autoencoder
 

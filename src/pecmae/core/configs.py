@@ -177,6 +177,35 @@ def read_json_config(path: str | os.PathLike[str], *, format_version: int) -> di
     return config
 
 
+def model_kind(directory: Path) -> str:
+    """What a directory that pecmae saved holds, by its configuration: a model or an autoencoder.
+
+    Raises
+    ------
+    ConfigError
+        There is no configuration that this version reads.
+    """
+    return str(read_json_config(directory / "config.json", format_version=FORMAT_VERSION).get("model_type"))
+
+
+def read_model_config(directory: Path, kind: str, otherwise: str) -> tuple[dict[str, Any], str]:
+    """Settings of a saved model of one kind, and the hash of its weights; `otherwise` says what to do with another kind.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, damaged, of another kind or from a newer version.
+    """
+    path = directory / "config.json"
+    values = read_json_config(path, format_version=FORMAT_VERSION)
+    if values.pop("model_type", None) != kind:
+        raise ConfigError(f"{path}: {otherwise}")
+    del values["format_version"]
+    if "sha256" not in values:
+        raise ConfigError(f"{path}: the setting 'sha256' is missing; restore it or save the model again.")
+    return values, values.pop("sha256")[WEIGHTS_FILE]
+
+
 def model_sha256(directory: Path) -> str:
     """Hash of the head's weights, as the configuration in a model's directory has it."""
     config = read_json_config(directory / "config.json", format_version=FORMAT_VERSION)

@@ -5,6 +5,7 @@ Shapes: N samples, D width, C classes, M prototypes, R seeds.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from pecmae.audio.preparation import Segment
 from pecmae.audio.segments import iter_segments
 from pecmae.autoencoder.embedding import new_survey
 from pecmae.autoencoder.model import Autoencoder
+from pecmae.core.batches import BatchSize
 from pecmae.data.collection import LabelledFile
 from pecmae.explain.sounds import PrototypeSounds
 from pecmae.model import PECMAE
@@ -23,8 +25,6 @@ from pecmae.training.spectral_loss import MAGNITUDE_FLOOR, SpectralLoss
 
 SILENT_RMS = 1e-3
 CLIPPED = 0.999
-# Segments decoded together.
-BATCH = 16
 # Of the distance of two waveforms in spectra (n_fft); the hop is a quarter.
 STFT_RESOLUTIONS = (512, 1024, 2048)
 
@@ -149,14 +149,14 @@ def check_sonification(
         Called after each seed.
     """
     count = model.head.config.num_prototypes
+    rows = BatchSize.of_segments(model.autoencoder.device)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("z", "rms", "peak", *(listeners or {}))}
     for seed in seeds:
         waves = model.sonify(seed=seed) if sounds is None else sounds.get_all(seed)
         found["rms"].append(np.sqrt(np.square(waves).mean(1)))
         found["peak"].append(np.abs(waves).max(1))
         heard = torch.from_numpy(model.preparation.centre(waves))
-        parts = [model.autoencoder.encode(part).float().cpu() for part in heard.split(BATCH)]
-        found["z"].append(torch.cat(parts).numpy())
+        found["z"].append(_embedded(model, heard, rows).numpy())
         for name, listener in (listeners or {}).items():
             found[name].append(listener.hear(waves))
         advance()
@@ -185,32 +185,44 @@ def check_round_trip(model: PECMAE, files: Iterable[LabelledFile], *, seed: int 
         `label_survives`: share of segments that get the same label before and after; `clip_label_survives`: of files, whose
         logits are averaged; `cosine`: median cosine similarity of z; `num_segments`, `num_clips`.
     """
-    device = model.head.prototypes.device
     generator = torch.Generator().manual_seed(seed)
-    same, same_clips, cosines = [], [], []
-    for file in files:
-        segments = list(_segments(model, file))
-        wav = torch.from_numpy(np.stack([segment.samples for segment in segments]))  # (S, N)
-        lengths = torch.tensor([segment.length for segment in segments])
-        before, after = [], []
-        for part, real in zip(wav.split(BATCH), lengths.split(BATCH), strict=True):
-            before.append(model.autoencoder.encode(part, real).float())
-            heard = model.autoencoder.decode(before[-1], generator=generator, scheduler=model.scheduler)
-            heard = torch.from_numpy(model.preparation.centre(heard.cpu().numpy()))
-            after.append(model.autoencoder.encode(heard).float())
-        z = torch.stack([torch.cat(before), torch.cat(after)]).to(device)  # (2, S, D)
-        logits = model.head(z.flatten(0, 1)).unflatten(0, z.shape[:2])  # (2, S, C)
-        labels, clip_labels = logits.argmax(2), logits.mean(1).argmax(1)
-        same.append((labels[0] == labels[1]).cpu())
-        same_clips.append(bool(clip_labels[0] == clip_labels[1]))
-        cosines.append(F.cosine_similarity(z[0], z[1]).cpu())
+    rows = BatchSize.of_segments(model.autoencoder.device)
+    pieces = ((clip, segment) for clip, file in enumerate(files) for segment in _segments(model, file))
+    pairs: list[Tensor] = []
+    clips: list[int] = []
+    while batch := list(islice(pieces, rows.size)):
+        wav = torch.from_numpy(np.stack([segment.samples for _, segment in batch]))  # (B, N)
+        lengths = torch.tensor([segment.length for _, segment in batch])
+        pairs.append(_there_and_back(model, wav, lengths, generator, rows))
+        clips += [clip for clip, _ in batch]
+    z = torch.cat(pairs, 1).to(model.head.prototypes.device)  # (2, S, D)
+    logits = model.head(z.flatten(0, 1)).unflatten(0, z.shape[:2]).cpu()  # (2, S, C)
+    of_clip = F.one_hot(torch.tensor(clips)).to(logits.dtype)  # (S, clips)
+    clip_labels = (of_clip.T @ logits).argmax(2)  # (2, clips), of sums as of means
     return {
-        "label_survives": float(torch.cat(same).float().mean()),
-        "clip_label_survives": float(np.mean(same_clips)),
-        "cosine": float(torch.cat(cosines).median()),
-        "num_segments": sum(map(len, same)),
-        "num_clips": len(same_clips),
+        "label_survives": float((logits.argmax(2)[0] == logits.argmax(2)[1]).float().mean()),
+        "clip_label_survives": float((clip_labels[0] == clip_labels[1]).float().mean()),
+        "cosine": float(F.cosine_similarity(z[0], z[1]).median()),
+        "num_segments": len(clips),
+        "num_clips": clip_labels.shape[1],
     }
+
+
+def _embedded(model: PECMAE, wav: Tensor, rows: BatchSize) -> Tensor:
+    """z of whole segments [shape=(B, D)], of samples [shape=(B, N)]; float32, on the CPU."""
+    return torch.cat(list(rows.run(lambda part: model.autoencoder.encode(wav[part]).float().cpu(), len(wav))))
+
+
+def _there_and_back(model: PECMAE, wav: Tensor, lengths: Tensor, generator: torch.Generator, rows: BatchSize) -> Tensor:
+    """z of segments [shape=(B, N)], and of what is heard of it [shape=(2, B, D)]; float32, on the CPU."""
+
+    def work(part: slice) -> Tensor:
+        before = model.autoencoder.encode(wav[part], lengths[part]).float()
+        heard = model.autoencoder.decode(before, generator=generator, scheduler=model.scheduler)
+        heard = torch.from_numpy(model.preparation.centre(heard.cpu().numpy()))
+        return torch.stack([before, model.autoencoder.encode(heard).float()]).cpu()
+
+    return torch.cat(list(rows.run(work, len(wav))), 1)
 
 
 def _segments(model: PECMAE, file: LabelledFile) -> Iterable[Segment]:

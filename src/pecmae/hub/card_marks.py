@@ -1,6 +1,7 @@
 """Cards that are saved again: the part between two marks is the package's, all the rest belongs to whoever wrote it."""
 
 import re
+from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard
@@ -53,7 +54,7 @@ def adopted(old: str, load_id: str | None) -> str:
     return before + block + after
 
 
-def _parts(card: str) -> tuple[dict, str]:
+def _parts(card: str) -> tuple[dict[str, Any], str]:
     """Header and text below it."""
     try:
         parsed = ModelCard(card, ignore_metadata_errors=True)
