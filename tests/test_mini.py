@@ -9,9 +9,17 @@ import soxr
 
 from pecmae import PECMAE
 from pecmae.audio.segments import load_audio
+from pecmae.data.embedding_cache import autoencoder_key
+from pecmae.explain.sounds import PrototypeSounds
 from pecmae.hub.zoo import embedded_directory
 
 CLIPS = sorted((Path(__file__).parents[1] / "examples" / "audio").glob("*.ogg"))
+
+
+# Of python -c "from pecmae import PECMAE; print(PECMAE.from_pretrained(device='cpu', dtype='float32')
+# .predict('examples/audio/jazz.ogg').logits)", and the folders that its embeddings and sounds are cached in.
+JAZZ = [8.1325, 7.7014, 7.7383, 6.7701, 7.8745, 8.4257, 7.2689, 7.4723, 7.8345, 7.4528]
+EMBEDDINGS, SOUNDS = "e6d9459ca963032d", "45738d6dc29e4342"
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,15 @@ def test_prototypes_are_neither_silent_nor_clipped_and_follow_the_seed(mini):
     for sound in (first, other):
         assert np.sqrt(np.square(sound).mean()) > 0.003
         assert np.abs(sound).max() < 1.0
+
+
+def test_its_answers_and_what_users_have_cached_of_it_stay_what_they_were():
+    # A new embedded model or another preparation of sound changes them, and CHANGELOG.md says so; moving code does not.
+    model = PECMAE.from_pretrained(device="cpu", dtype="float32")
+    assert autoencoder_key(model.autoencoder) == EMBEDDINGS
+    assert PrototypeSounds(model).folder.name == SOUNDS
+    logits = model.predict(CLIPS[0].with_name("jazz.ogg")).logits
+    np.testing.assert_allclose(logits, JAZZ, atol=2e-3)
 
 
 def test_it_is_small_enough_for_the_wheel():

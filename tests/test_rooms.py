@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -95,6 +97,39 @@ def test_the_graph_of_imports_is_read_from_the_code(graph):
 def test_public_names_stay_where_they_are(module):
     found = importlib.import_module(module)
     assert [name for name in PUBLIC[module] if not hasattr(found, name)] == []
+
+
+# Small, and imported by one other module alone, but a subject of its own.
+ALONE = {
+    "autoencoder.decoding": "z to sound, beside embedding, which is sound to z",
+    "autoencoder.denoiser": "a part of the paper",
+    "autoencoder.summarizer": "a part of the paper",
+    "checkpoints": "public names of published checkpoints",
+    "cli.decoder_notes": "what foreign libraries write to standard error",
+    "core.ahead": "a thread that any loop can use; embedding is not about threads",
+    "prototypes.published": "the published layout, for checkpoints",
+    "training.diffusion": "a stage of training, for the scripts of examples/",
+    "training.interruptions": "what a signal does to training; the loop knows steps",
+}
+
+
+def test_no_small_module_stands_alone_without_a_reason(graph):
+    importers = Counter(other for others in graph.values() for other in others)
+    small = {name for name, path in modules() if path.name != "__init__.py" and len(path.read_text().splitlines()) < 70}
+    assert {name for name in small if importers[name] < 2} == set(ALONE)
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    builders = pytest.importorskip("hatchling.builders.wheel")
+    (wheel,) = builders.WheelBuilder(str(SOURCE.parents[1])).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if not name.startswith(f"pecmae-{pecmae.__version__}.dist-info/")}
+        information = [name.partition("/")[2] for name in archive.namelist() if name not in found]
+    tracked = {path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert found == {path.relative_to(SOURCE.parent).as_posix() for path in tracked}
+    assert {path.suffix for path in tracked} == {".py", ".typed", ".j2", ".js", ".css", ".json", ".md", ".safetensors"}
+    assert sorted(information) == ["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"]
+    assert "pecmae/py.typed" in found
 
 
 def test_every_room_says_what_it_is_for():
