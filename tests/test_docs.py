@@ -1,11 +1,16 @@
 """The documentation: it builds without a complaint, its notebook runs, and README stays one page."""
 
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+
+from pecmae.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,3 +52,29 @@ def test_what_is_linked_exists(page):
     path = ROOT / page
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def documented_commands() -> Iterator[tuple[str, str]]:
+    """Pages, and what they tell to type: lines of shell blocks, and code in prose."""
+    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        for line in [*lines, *re.findall(r"`(pecmae [a-z][^`\n]*)`", prose)]:
+            for command in re.split(r"&&|\|", line):
+                if re.match(r"(\.venv/bin/)?pecmae [a-z]", command.strip()):
+                    yield path.relative_to(ROOT).as_posix(), command.strip()
+
+
+@pytest.mark.parametrize(("page", "command"), sorted(set(documented_commands())))
+def test_what_is_told_to_type_is_a_command_with_these_options(page, command):
+    _, name, *arguments = shlex.split(command, comments=True)
+    console = typer.main.get_command(app)
+    assert name in console.commands, page
+    try:
+        console.commands[name].make_context(name, [*arguments])
+    except Exception as error:
+        # In prose a command may be named without what it works on.
+        if type(error).__name__ != "MissingParameter":
+            pytest.fail(f"{page}: {command}: {error}")
