@@ -22,13 +22,17 @@ from pecmae.hub.zoo import ZooEntry, embedded_directory, find_entry, known_names
 REQUIRED_FILES = ("config.json", "model.safetensors")
 # What training leaves beside the weights for the pages, see `pecmae.prototypes.neighbours`.
 COMPANION_FILE = "companion.safetensors"
+# How far its answers can be trusted, see `pecmae.prototypes.calibration`.
+CALIBRATION_FILE = "calibration.safetensors"
 # Which files it was trained, validated and tested on, see `pecmae.data.split_record`.
 SPLITS_FILE = "splits.json"
 # What was done to its prototypes by hand, see `pecmae.editing.log`.
 EDITS_FILE = "edits.json"
 # The card, which a model that is saved or pushed again takes along.
 CARD_FILE = "README.md"
-OPTIONAL_MODEL_FILES = ("autoencoder/*", "scheduler/*", COMPANION_FILE, SPLITS_FILE, EDITS_FILE, CARD_FILE)
+OPTIONAL_MODEL_FILES = (
+    *("autoencoder/*", "scheduler/*", COMPANION_FILE, CALIBRATION_FILE, SPLITS_FILE, EDITS_FILE, CARD_FILE),
+)
 # Of a codec in the layout of transformers.
 CODEC_FILES = ("config.json", "model.safetensors")
 

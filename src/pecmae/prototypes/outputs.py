@@ -14,6 +14,17 @@ from pecmae.audio.players import Players
 from pecmae.autoencoder.embedding import TrackEmbedding
 from pecmae.core.devices import answering
 from pecmae.core.tables import data_frame
+from pecmae.errors import ConfigError
+from pecmae.prototypes.calibration import (
+    CERTAINTY,
+    COVERAGE,
+    NOT_CALIBRATED,
+    REFUSED,
+    RISK,
+    Calibration,
+    class_distances,
+    segment_strangeness,
+)
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.measures import Reasons, numbers_within_class, reasons_of
 from pecmae.prototypes.notebook import SHOWN, part_bars, score_bars, timeline
@@ -55,6 +66,76 @@ class Prediction:
     audible_duration: float = math.nan
     # What was put right in the sound or makes the label doubtful, each as the rest of a sentence.
     notes: tuple[str, ...] = ()
+    # What the model knows of its own answers, and how strange each segment is to it [shape=(S,)]; None where that is not known.
+    calibration: Calibration | None = field(default=None, repr=False)
+    segment_strangeness: np.ndarray | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """How likely the label is right, for tracks like those that the model was calibrated on; None where it was not."""
+        found = self.probabilities
+        return None if found is None else found[self.label]
+
+    @cached_property
+    def probabilities(self) -> dict[str, float] | None:
+        """Calibrated probability of every class, the best first; they sum to 1. None where the model is not calibrated."""
+        if self.calibration is None:
+            return None
+        labels = sorted(self.scores, key=lambda label: -self.scores[label])
+        values = np.sort(self.calibration.probabilities(self.logits))[::-1]
+        return {label: float(value) for label, value in zip(labels, values, strict=True)}
+
+    def set(self, coverage: float = COVERAGE) -> tuple[str, ...]:
+        """The classes that hold the true one with a probability of `coverage`, the likeliest first; none, one or more.
+
+        It holds on average over tracks that are exchangeable with the calibration tracks, see
+        `pecmae.prototypes.calibration.Calibration.least_probability`.
+
+        Raises
+        ------
+        ConfigError
+            The model is not calibrated.
+        ValueError
+            `coverage` does not lie between 0 and 1.
+        """
+        least = self._calibrated().least_probability(coverage)
+        return tuple(label for label, value in (self.probabilities or {}).items() if value >= least)
+
+    def abstain_at(self, risk: float = RISK, certainty: float = CERTAINTY) -> bool:
+        """Whether to give no label, so that of the labels given at most a share of `risk` is wrong.
+
+        See `pecmae.prototypes.calibration.Calibration.sure_from`; errors as for `set`.
+        """
+        least = self._calibrated().sure_from(risk, certainty)
+        return (self.probability or 0.0) < least
+
+    @property
+    def unsure(self) -> bool | None:
+        """Whether the set of 90 % coverage holds more classes than one, or none; None where the model is not calibrated."""
+        return None if self.calibration is None else len(self.set()) != 1
+
+    @property
+    def unlikeness(self) -> float | None:
+        """Share of known tracks that are less strange than this one, in [0, 1); None where the model is not calibrated."""
+        if self.calibration is None or self.segment_strangeness is None:
+            return None
+        return float(self.calibration.unlikeness(self.segment_strangeness.mean()))
+
+    @property
+    def known(self) -> bool | None:
+        """Whether it is like what the model learned from: of tracks that are, 5 % are refused. None: not calibrated."""
+        unlikeness = self.unlikeness
+        return None if unlikeness is None else unlikeness <= 1 - REFUSED
+
+    @property
+    def unlike_share(self) -> float | None:
+        """Share of the segments that lie further from every class than 95 % of its own; None: not calibrated."""
+        return None if self.segment_strangeness is None else float((self.segment_strangeness > 1).mean())
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise ConfigError(NOT_CALIBRATED)
+        return self.calibration
 
     @property
     def num_segments(self) -> int:
@@ -90,6 +171,11 @@ class Prediction:
             "audible_duration": _finite(self.audible_duration),
             "num_segments": self.num_segments,
             "notes": list(self.notes),
+            **(
+                {"probability": self.probability, "unsure": self.unsure, "unknown": not self.known}
+                if self.calibration is not None
+                else {}
+            ),
         }
 
 
