@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pecmae.interop.pipeline import pipeline as pipeline
     from pecmae.model import PECMAE as PECMAE
     from pecmae.prototypes.config import PrototypeHeadConfig as PrototypeHeadConfig
+    from pecmae.prototypes.explanations import Explanation as Explanation
     from pecmae.prototypes.head import PrototypeHead as PrototypeHead
-    from pecmae.prototypes.outputs import Explanation as Explanation
     from pecmae.prototypes.outputs import Prediction as Prediction
 
 # Where each public name lives. They are imported when first asked for: torch alone costs a second.
@@ -43,7 +43,7 @@ _MODULES = {
     "AutoencoderReference": "autoencoder.config",
     "PECMAE": "model",
     "pipeline": "interop.pipeline",
-    "Explanation": "prototypes.outputs",
+    "Explanation": "prototypes.explanations",
     "Prediction": "prototypes.outputs",
     "PrototypeHead": "prototypes.head",
     "VDiffusionScheduler": "autoencoder.scheduler",

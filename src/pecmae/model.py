@@ -4,6 +4,7 @@ Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C
 """
 
 import html
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,16 +27,20 @@ from pecmae.autoencoder.model import Autoencoder, SamplingOptions
 from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
 from pecmae.core.devices import pick_device, pick_dtype
 from pecmae.core.files import save_directory_atomically, user_path, write_json
-from pecmae.errors import ConfigError, PecmaeError
+from pecmae.errors import CheckpointError, ConfigError, PecmaeError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import EDITS_FILE, SPLITS_FILE, resolve_model
 from pecmae.model_files import load_autoencoder, model_config, read_edit_log, read_model, write_card, write_model
+from pecmae.prototypes.calibration import Calibration
+from pecmae.prototypes.explanations import Explanation, explanation_of
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
-from pecmae.prototypes.outputs import Explanation, Prediction, explanation_of, prediction_of
+from pecmae.prototypes.outputs import Prediction, prediction_of
 
 if TYPE_CHECKING:
     from pecmae.autoencoder.scheduler import VDiffusionScheduler
+
+_log = logging.getLogger(__name__)
 
 
 class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
@@ -56,6 +61,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
     preparation : Preparation
         How sound is prepared: as it was when the head was fitted. It can be changed later; `PUBLISHED` is what the published
         code does, nothing.
+    calibration : Calibration, optional
+        What is known of its answers; without it they have no probability. It can be changed later.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         labels: Sequence[str],
         autoencoder_reference: AutoencoderReference | None = None,
         preparation: Preparation = PREPARED,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         if len(labels) != head.config.num_classes or len(set(labels)) != len(labels):
@@ -84,6 +92,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         self.preparation = preparation
         # What was done to its prototypes by hand, see `pecmae.editing`; None for a head as it was fitted.
         self.edit_log: Mapping[str, Any] | None = None
+        self.calibration = calibration
         # Where it was loaded from.
         self._directory: Path | None = None
         self._solver: VDiffusionSolver | None = None
@@ -351,7 +360,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             z has another shape, or holds NaN or infinity.
         """
         if isinstance(track, TrackEmbedding):
-            return prediction_of(self.head, self.labels, track)
+            return prediction_of(self.head, self.labels, track, self.calibration)
         z = torch.as_tensor(track).float()
         config, count = self.autoencoder.config, z.shape[0] if z.ndim else 0
         alike = TrackEmbedding(
@@ -362,7 +371,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             weights=np.ones(count, np.float32),
             audible_duration=duration,
         )
-        return replace(prediction_of(self.head, self.labels, alike), duration=duration)
+        return replace(prediction_of(self.head, self.labels, alike, self.calibration), duration=duration)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -405,6 +414,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         model = cls(autoencoder, head.to(target), config.labels, config.autoencoder, config.preparation)
         model._directory = directory.absolute()
         model.edit_log = read_edit_log(directory)
+        model.calibration = _read_calibration(directory, model.head)
         return model
 
     def save_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -418,7 +428,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         """Write the model's directory, whole or not at all: configuration, weights, scheduler, card.
 
         The autoencoder is written into it unless `autoencoder_reference` says where it can be loaded from. What training left
-        beside the weights (`pecmae.prototypes.neighbours`) goes along while the head is the same, up to rounding.
+        beside the weights (`pecmae.prototypes.neighbours`) goes along while the head is the same, up to rounding; so does
+        the calibration.
 
         Parameters
         ----------
@@ -434,6 +445,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         with save_directory_atomically(save_directory) as folder:
             written = model_config(self.head, self.labels, self.autoencoder_reference, self.preparation)
             write_model(folder, written, self.head, self.autoencoder, self.scheduler, stored)
+            if self.calibration is not None and self.calibration.describes(self.head):
+                self.calibration.save(folder)
             # It describes these weights and no others.
             if self._directory:
                 carry_neighbours(self._directory, folder)
@@ -468,3 +481,12 @@ def _unless_error(prediction: Prediction | PecmaeError | OSError) -> Prediction:
     if isinstance(prediction, Exception):
         raise prediction
     return prediction
+
+
+def _read_calibration(directory: Path, head: PrototypeHead) -> Calibration | None:
+    """What the directory says of the head's answers; one that cannot be used is as good as none, and is said to be so."""
+    try:
+        return Calibration.load(directory, head)
+    except CheckpointError as error:
+        _log.warning(str(error))
+        return None

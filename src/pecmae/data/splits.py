@@ -10,6 +10,9 @@ from pecmae.errors import ConfigError
 
 # Shares of a collection that validate and test where it has no splits of its own.
 VALIDATION_SHARE = TEST_SHARE = 0.15
+# What tells how far answers can be trusted: a share of the training clips, but this many of them, unless that were too large a share.
+CALIBRATION = "calibration"
+CALIBRATION_SHARE, LARGEST_CALIBRATION_SHARE = 0.1, 0.2
 
 
 def complete_splits(
@@ -57,6 +60,36 @@ def complete_splits(
         given[name] = tuple(clip for clip, place in zip(clips, places, strict=True) if place == name)
     kept = (name for name, clips in given.items() if clips or name not in SPLITS)
     return with_splits(collection, {name: given[name] for name in sorted(kept, key=split_order)})
+
+
+def hold_out_calibration(collection: Collection, share: float, *, at_least: int, seed: int = 0) -> Collection:
+    """Take clips out of "train" into a split "calibration"; a collection that has too few, or such a split, stays as it is.
+
+    Parameters
+    ----------
+    collection : Collection
+    share : float
+        Of the training clips, from 0 (none) to below 0.5; in each class, and no group in both.
+    at_least : int
+        Clips without which calibration promises nothing: the share grows up to `LARGEST_CALIBRATION_SHARE` to reach them.
+    seed : int
+
+    Raises
+    ------
+    ConfigError
+        The share is too large, or a class has too few groups to divide.
+    """
+    if not 0 <= share < 0.5:
+        raise ConfigError(f"calibration_share={share:g} cannot be held out; give one from 0 to below 0.5.")
+    train = collection.splits.get("train", ())
+    share = max(share, at_least / max(len(train), 1)) if share else 0.0
+    if not share or CALIBRATION in collection.splits or share > max(LARGEST_CALIBRATION_SHARE, 0.5 * at_least / at_least):
+        return collection
+    clips = sorted(train, key=lambda clip: (clip.label, clip.group or "", clip.path.name, str(clip.path)))
+    divide = _by_group if any(clip.group for clip in clips) else _by_class
+    places = divide(clips, {CALIBRATION: share}, seed, collection.name)
+    parts = {name: tuple(c for c, place in zip(clips, places, strict=True) if place == name) for name in ("train", CALIBRATION)}
+    return with_splits(collection, {**collection.splits, **parts})
 
 
 def _by_class(clips: Sequence[Clip], shares: Mapping[str, float], seed: int, name: str) -> np.ndarray:

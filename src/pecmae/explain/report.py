@@ -17,8 +17,8 @@ from pecmae.explain.media import outline, picture_uri
 from pecmae.explain.pages import Page, model_facts, readable, render_page
 from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
 from pecmae.model import PECMAE
+from pecmae.prototypes.explanations import Explanation
 from pecmae.prototypes.neighbours import Neighbours
-from pecmae.prototypes.outputs import Explanation
 
 # Prototypes that get a sound for one track, unless the caller says otherwise.
 SOUNDS_PER_TRACK = 24

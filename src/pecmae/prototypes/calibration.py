@@ -8,6 +8,7 @@ Shapes: N calibration tracks, S segments, D width, C classes, M prototypes, Q qu
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -32,9 +33,13 @@ COVERAGE, RISK, CERTAINTY = 0.9, 0.05, 0.95
 # Temperatures that are tried, in units of the head's own, and how strongly it holds them back: as one track does.
 TEMPERATURE_RANGE = (0.02, 50.0)
 QUANTILES = 101
-NOT_CALIBRATED = "This model is not calibrated; pecmae calibrate MODEL --data DIR adds what is missing and changes nothing else."
+NOT_CALIBRATED = (
+    "This model is not calibrated; pecmae calibrate MODEL --data DIR adds what is missing and changes nothing else."
+)
 # Segments whose logits tell whether a calibration is of this head, and how far weights stored as float16 may move them.
 PROBES, PROBE_TOLERANCE = 8, 0.02
+# Of any number that is stored.
+LARGEST_VALUE = 1e12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,8 +51,8 @@ class Calibration:
     true_probability: np.ndarray  # (N,) of the true class
     confidence: np.ndarray  # (N,) of the label that was given
     right: np.ndarray  # (N,) bool: that was the true class
-    strangeness: np.ndarray  # (N,) see `track_strangeness`
-    radii: np.ndarray  # (C,) distance to a class's nearest prototype within which 95 % of the class's segments lie
+    strangeness: np.ndarray  # (N,) mean of `segment_strangeness`, by the segments' weights
+    radii: np.ndarray  # (C,) distance to a class's nearest prototype within which 95 % of its training segments lie
     # Of the training segments' similarities to each prototype.
     usual: np.ndarray  # (M,) mean
     similarity_quantiles: np.ndarray  # (M, Q) evenly spaced, from the least to the largest
@@ -100,13 +105,15 @@ class Calibration:
         _check_share("risk", risk)
         _check_share("certainty", certainty)
         order = np.argsort(-self.confidence, kind="stable")
-        errors, counts = (~self.right[order]).cumsum(), np.arange(1, self.num_tracks + 1)
+        confidence, counts = self.confidence[order], np.arange(1, self.num_tracks + 1)
+        errors = (~self.right[order]).cumsum()
         bounds = beta.ppf(certainty, errors + 1, np.maximum(counts - errors, 1e-9))
-        # The fewest tracks whose bound can pass, if all their labels are right.
+        # The fewest tracks whose bound can pass, if all their labels are right; tracks of one confidence come together.
         first = math.ceil(math.log(1 - certainty) / math.log(1 - risk))
-        passing = bounds[first - 1 :] <= risk
-        held = len(passing) if passing.all() else int(passing.argmin())
-        return float(self.confidence[order[first - 2 + held]]) if held else math.inf
+        tried = np.append(confidence[1:] < confidence[:-1], True) & (counts >= first)
+        failing = np.flatnonzero(tried & (bounds > risk))
+        passing = np.flatnonzero(tried[: failing[0]] if len(failing) else tried)
+        return float(confidence[passing[-1]]) if len(passing) else math.inf
 
     def unlikeness(self, strangeness: np.ndarray) -> np.ndarray:
         """Share of what is known that is less strange, in (0, 1), from strangeness of any shape.
@@ -163,19 +170,46 @@ class Calibration:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 version, temperature = int(metadata["format_version"]), float(metadata["temperature"])
-                if version <= FORMAT_VERSION:
-                    names = [item.name for item in fields(cls) if item.name not in _PLAIN]
-                    found = cls(temperature=temperature, **{name: file.get_tensor(name) for name in names})
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error}); write it again (pecmae calibrate) or delete it.") from None
-        if version > FORMAT_VERSION:
-            raise CheckpointError(f"{path}: format version {version} is newer than this pecmae reads; upgrade it.")
+                if version > FORMAT_VERSION:
+                    raise CheckpointError(f"{path}: format version {version} is newer than this pecmae reads; upgrade it.")
+                arrays = {item.name: file.get_tensor(item.name) for item in fields(cls) if item.name not in _PLAIN}
+        except CheckpointError:
+            raise
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}); {_WAY_OUT}.") from None
+        if wrong := _what_is_wrong(temperature, arrays, head):
+            raise CheckpointError(f"{path}: {wrong}; {_WAY_OUT}.")
+        found = cls(temperature=temperature, **arrays)
         if not found.describes(head):
-            raise CheckpointError(f"{path}: describes other weights than those beside it; run pecmae calibrate or delete it.")
+            raise CheckpointError(f"{path}: describes other weights than those beside it; {_WAY_OUT}.")
         return found
 
 
+_WAY_OUT = "write it again with pecmae calibrate, or delete it"
 _PLAIN = ("temperature",)
+
+
+def _what_is_wrong(temperature: float, arrays: Mapping[str, np.ndarray], head: PrototypeHead) -> str | None:
+    """Why numbers cannot be what was learned of a head's answers, if they cannot."""
+    config = head.config
+    tracks, probes = len(arrays["right"].ravel()), len(arrays["probe_z"])
+    quantiles = arrays["similarity_quantiles"].shape[-1]
+    shapes = {
+        **dict.fromkeys(("true_probability", "confidence", "right", "strangeness"), (tracks,)),
+        "radii": (config.num_classes,),
+        "usual": (config.num_prototypes,),
+        "similarity_quantiles": (config.num_prototypes, quantiles),
+        "probe_z": (probes, config.embedding_dim),
+        "probe_logits": (probes, config.num_classes),
+    }
+    if not 0 < temperature < LARGEST_VALUE:
+        return f"its temperature is {temperature}"
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or array.dtype.kind != ("b" if name == "right" else "f") or not array.size:
+            return f"{name} has the shape {array.shape} and the type {array.dtype}, not {shapes[name]}"
+        if name != "right" and not np.abs(array).max() <= LARGEST_VALUE:  # NaN too
+            return f"{name} holds values that cannot be"
+    return None if (arrays["radii"] > 0).all() else "radii holds values that cannot be"
 
 
 def calibrate(head: PrototypeHead, held_out: EmbeddedTracks, training: EmbeddedTracks, *, seed: int = 0) -> Calibration:
@@ -186,6 +220,7 @@ def calibrate(head: PrototypeHead, held_out: EmbeddedTracks, training: EmbeddedT
     head : PrototypeHead
     held_out : EmbeddedTracks
         Labelled tracks that the head was neither fitted on nor chosen by; what is promised is promised for tracks like them.
+        The temperature is fitted to the same tracks as the sets' limit: one number more, which costs less than a track.
     training : EmbeddedTracks
         What it was fitted on: what is usual.
     seed : int
@@ -203,23 +238,27 @@ def calibrate(head: PrototypeHead, held_out: EmbeddedTracks, training: EmbeddedT
     logits = held_out.average(_logits(head, held_out.z)).numpy()  # (N, C)
     temperature = fit_temperature(logits, labels, head.config.temperature)
     probabilities = softmax(logits, temperature)
-    distances = class_distances(head, held_out.z)  # (segments, C)
-    radii = np.array([_radius(distances[held_out.labels.numpy() == label, label]) for label in range(head.config.num_classes)])
-    # A class without a calibration track: as wide as the widest.
+    examples = training.whole()
+    own = examples.labels.numpy()
+    among = class_distances(head, examples.z)  # (training segments, C)
+    radii = np.array([_radius(among[own == label, label]) for label in range(head.config.num_classes)])
+    # A class without a training segment: as wide as the widest.
     radii = np.where(np.isnan(radii), np.nanmax(radii), radii)
-    similarities = head.similarities(training.z.to(head.prototypes.device)).detach().cpu().numpy()  # (segments, M)
-    probes = np.sort(np.random.default_rng(seed).permutation(len(training.z))[:PROBES])
+    strangeness = torch.from_numpy(segment_strangeness(class_distances(head, held_out.z), radii))
+    with torch.no_grad():
+        similarities = head.similarities(examples.z.to(head.prototypes.device)).double().cpu().numpy()  # (segments, M)
+    probes = np.sort(np.random.default_rng(seed).permutation(len(examples.z))[:PROBES])
     return Calibration(
         temperature=temperature,
         true_probability=probabilities[np.arange(count), labels],
         confidence=probabilities.max(1),
         right=probabilities.argmax(1) == labels,
-        strangeness=held_out.average(torch.from_numpy(segment_strangeness(distances, radii))).numpy(),
+        strangeness=held_out.average(strangeness).numpy(),
         radii=radii,
-        usual=similarities.mean(0, dtype=np.float64),
+        usual=similarities.mean(0),
         similarity_quantiles=np.quantile(similarities, np.linspace(0, 1, QUANTILES), axis=0).T,
-        probe_z=training.z[probes].numpy(),
-        probe_logits=_logits(head, training.z[probes]).numpy(),
+        probe_z=examples.z[probes].numpy(),
+        probe_logits=_logits(head, examples.z[probes]).numpy(),
     )
 
 
@@ -253,9 +292,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, usual: float) -> flo
 
 def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Softmax of `logits` / `temperature` over the last axis, in double precision."""
-    from scipy.special import softmax as of
-
-    return np.asarray(of(np.asarray(logits, np.float64) / temperature, axis=-1))
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
 def class_distances(head: PrototypeHead, z: torch.Tensor) -> np.ndarray:
@@ -266,8 +305,8 @@ def class_distances(head: PrototypeHead, z: torch.Tensor) -> np.ndarray:
 def segment_strangeness(distances: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """How far segments lie from everything, in radii of the class that they are nearest to by that measure [shape=(S,)].
 
-    Above 1, a segment is further from every class than 95 % of the class's own segments; the strangeness of a track is the mean
-    over its segments.
+    Above 1, a segment is further from every class than 95 % of that class's training segments. The strangeness of a track is
+    the mean over its segments, by their weights.
 
     Parameters
     ----------
@@ -284,11 +323,8 @@ def _logits(head: PrototypeHead, z: torch.Tensor) -> torch.Tensor:
 
 
 def _radius(distances: np.ndarray) -> float:
-    """The conformal quantile: a further segment of the class lies within it with a probability of at least 95 %."""
-    if not len(distances):
-        return math.nan
-    rank = math.ceil((len(distances) + 1) * (1 - REFUSED))
-    return max(float(np.sort(distances)[min(rank, len(distances)) - 1]), 1e-9)
+    """The distance within which 95 % of a class's segments lie; NaN where it has none."""
+    return max(float(np.quantile(distances, 1 - REFUSED)), 1e-9) if len(distances) else math.nan
 
 
 def _check_share(name: str, value: float) -> None:
