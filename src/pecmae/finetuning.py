@@ -26,12 +26,14 @@ from pecmae.data.collection import Collection, with_splits
 from pecmae.data.embedding_cache import EmbeddingCache, autoencoder_key
 from pecmae.data.load import load_collection
 from pecmae.data.split_record import SplitRecord
+from pecmae.data.splits import CALIBRATION, CALIBRATION_SHARE, hold_out_calibration
 from pecmae.data.tracks import EmbeddedTracks, embed_files
 from pecmae.errors import ConfigError
 from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
 from pecmae.hub.cards import Measurement
 from pecmae.hub.zoo import find_entry
 from pecmae.model import PECMAE
+from pecmae.prototypes.calibration import MINIMUM_TRACKS, calibrate
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.fitting import HEAD_SETTINGS, HeadFit, HeadOptions, fit_head
 from pecmae.prototypes.head import PrototypeHead
@@ -95,6 +97,7 @@ def fit(
     head: HeadFit | None = None,
     settings: TrainingSettings = HEAD_SETTINGS,
     preparation: Preparation = PREPARED,
+    calibration_share: float = CALIBRATION_SHARE,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
     check: bool = True,
@@ -128,6 +131,9 @@ def fit(
         5 000 steps by default, which are enough for a few classes; `pecmae.prototypes.fitting.PAPER_SETTINGS` has 150 000.
     preparation : Preparation
         What is put right in sound, and whether segments are weighed; `PUBLISHED` is the published code's: nothing.
+    calibration_share : float
+        Of the training clips, held out to learn how far the model's answers can be trusted; 0 holds none out, and neither is
+        done where the clips it takes (20 at least) were more than a fifth of them.
     cache : path, optional
         Where embeddings are kept: `output/cache`, or a folder beside the Hub's cache.
     batch_size : int, optional
@@ -171,6 +177,7 @@ def fit(
             )
         frozen = _Frozen.load(autoencoder, revision, bundle)
         collection, _ = prepare_collection(collection, check=check, skip_bad=skip_bad, seed=settings.seed, progress=shown)
+        collection = hold_out_calibration(collection, calibration_share, at_least=MINIMUM_TRACKS, seed=settings.seed)
         embedded, failed = _embed(
             Path(cache) if cache is not None else Path(output) / "cache" if output is not None else cache_root() / "embeddings",
             frozen.placed(accelerator.device),
@@ -202,9 +209,17 @@ def fit(
         )
         # What is evaluated is what will be stored.
         fitted = fitted.to(pick_dtype(dtype)).float()
-        evaluations = {split: evaluate_embedded(fitted, collection.labels, tracks) for split, tracks in embedded.items()}
+        held_out = embedded.get(CALIBRATION)
+        evaluations = {
+            split: evaluate_embedded(fitted, collection.labels, tracks)
+            for split, tracks in embedded.items()
+            if split != CALIBRATION
+        }
+        model = frozen.model(fitted, collection.labels, preparation)
+        if held_out is not None and len(held_out.track_labels) >= MINIMUM_TRACKS:
+            model.calibration = calibrate(fitted, held_out, embedded["train"])
         result = FitResult(
-            frozen.model(fitted, collection.labels, preparation), collection, embedded, evaluations, training, failed,
+            model, collection, embedded, evaluations, training, failed,
             _card_facts(collection, evaluations, settings, training, head),
         )  # fmt: skip
         if accelerator.is_main_process:
@@ -313,7 +328,7 @@ def _embed(
     cache = EmbeddingCache(folder, autoencoder, preparation)
     embedded: dict[str, EmbeddedTracks] = {}
     failed: dict[str, str] = {}
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation", CALIBRATION, "test"):
         if clips := collection.splits.get(split):
             embedded[split], bad = embed_files(cache, clips, collection.labels, skip_bad=skip_bad, **options)
             failed |= bad

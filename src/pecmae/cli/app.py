@@ -24,7 +24,7 @@ from pecmae.errors import PecmaeError
 GROUPS = {
     "Hear and label": ("classify", "sonify", "embed"),
     "Understand": ("explain", "gallery"),
-    "Make your own": ("fit", "evaluate"),
+    "Make your own": ("fit", "evaluate", "calibrate"),
     "Publish": ("push", "export", "convert"),
     "The rest": ("models", "doctor"),
 }
@@ -144,7 +144,8 @@ def classify(
     files, missing = support.find(paths)
     classifier = support.load_model(model, device, dtype) if files else None
     names = [*(row["path"] for row in missing), *map(support.name_of, files)]
-    writer = results.writer_of(layout, names, classifier.labels if classifier else (), top, output)
+    labels, calibrated = (classifier.labels, classifier.calibration is not None) if classifier else ((), False)
+    writer = results.writer_of(layout, names, labels, top, output, calibrated=calibrated)
     done = support.Done()
     with console.delivery(output) as write:
         write(writer.head)
@@ -290,6 +291,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
 pages.register(app)
 app.command()(own.fit)
 app.command()(own.evaluate)
+app.command()(own.calibrate)
 app.command()(own.push)
 app.command()(own.export)
 app.command()(doctor.doctor)

@@ -57,6 +57,10 @@ def fit(
     ] = None,
     evaluate_every: Annotated[int, typer.Option(metavar="N", min=1, help="Steps between looks at the validation loss.")] = 500,
     dtype: Annotated[str, typer.Option(metavar="T", help="Stored precision: float32, float16 or bfloat16.")] = "float32",
+    calibration_share: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Of the training clips, held out to learn how far answers can be trusted; 0: none."),
+    ] = 0.1,
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Store the autoencoder in the model, not where a Hub id leads to.")
     ] = False,
@@ -115,6 +119,7 @@ def fit(
             revision=revision,
             head=head,
             settings=settings,
+            calibration_share=calibration_share,
             cache=cache,
             check=not no_check,
             skip_bad=skip_bad,
@@ -206,6 +211,34 @@ def evaluate(
         console.deliver(console.as_json(report.values), None)
     elif output is None:
         console.deliver(console.render_evaluation(report.values), None)
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", parser=user_path, help="A model's directory, such as RUN/model.")],
+    data: Annotated[str, typer.Option("--data", metavar="DATA", help="Labelled audio, as `pecmae fit` takes it.")],
+    dataset: Dataset = None,
+    root: Root = None,
+    group_by: GroupBy = None,
+    layout: Layout = None,
+    cache: DataCache = None,
+    device: Device = None,
+) -> None:
+    """Learn how far a model's answers can be trusted.
+
+    From clips of DATA that it has not met, 20 or more: a split "calibration", or those that are neither of its training nor of
+    a test. Answers then have a probability, and say when they are unsure or unlike all that the model knows. Weights stay as
+    they are.
+    """
+    collection = _collection(data, dataset, root, group_by, layout)
+    loaded = support.load_model(str(model), device, "auto")
+    from pecmae.evaluation.trust import calibrate_model
+
+    calibration, failed = calibrate_model(loaded, collection, cache=cache, progress=True)
+    for path, why in failed.items():
+        console.say(f"{path} is left out: {why}", "warning")
+    temperature = f"temperature {calibration.temperature:.3g}, the head's own is {loaded.head.config.temperature:.3g}"
+    console.say(f"calibrated on {calibration.num_tracks} tracks: {temperature}")
+    console.deliver_names([calibration.save(model)])
 
 
 def push(

@@ -63,7 +63,15 @@ class Writer(Protocol):
         ...
 
 
-def writer_of(layout: Layout, files: Sequence[str], labels: Sequence[str], top: int | None, output: Path | None) -> Writer:
+def writer_of(
+    layout: Layout,
+    files: Sequence[str],
+    labels: Sequence[str],
+    top: int | None,
+    output: Path | None,
+    *,
+    calibrated: bool = False,
+) -> Writer:
     """A writer of one layout.
 
     Parameters
@@ -77,10 +85,12 @@ def writer_of(layout: Layout, files: Sequence[str], labels: Sequence[str], top: 
         How many classes to show of each file; by default 3 in a table, all elsewhere.
     output : Path, optional
         Where the text goes; None or "-" is standard output.
+    calibrated : bool
+        Whether rows say how likely a label is, and when to doubt it: a table then shows that.
     """
     if layout == "table":
         shown = output in (None, console.STREAM) and sys.stdout is not None and sys.stdout.isatty()
-        return TableWriter(files, labels, top or _TOP_OF_TABLE, terminal=shown)
+        return TableWriter(files, labels, top or _TOP_OF_TABLE, terminal=shown, calibrated=calibrated)
     if layout == "csv":
         return CSVWriter(labels, top)
     return JSONWriter(top) if layout == "json" else JSONLinesWriter(top)
@@ -91,7 +101,10 @@ class CSVWriter:
 
     def __init__(self, labels: Sequence[str], top: int | None) -> None:
         scores = [f"score_{label}" for label in labels]
-        self._fields = ["path", "label", "score", "duration", "audible_duration", "num_segments", *scores, "notes", "error"]
+        self._fields = [
+            *("path", "label", "score", "probability", "unsure", "unknown"),
+            *("duration", "audible_duration", "num_segments", *scores, "notes", "error"),
+        ]
         self._top = top
         self.head, self.tail = self._line(dict(zip(self._fields, self._fields, strict=True))), ""
 
@@ -152,17 +165,23 @@ class TableWriter:
 
     tail = ""
 
-    def __init__(self, files: Sequence[str], labels: Sequence[str], top: int, *, terminal: bool) -> None:
+    def __init__(
+        self, files: Sequence[str], labels: Sequence[str], top: int, *, terminal: bool, calibrated: bool = False
+    ) -> None:
         longest = sorted((cell_len(console.harmless(label)) for label in labels), reverse=True) or [0]
         widths = {
             "file": max((cell_len(console.quoted(file)) for file in files), default=4),
             "label": max(longest[0], len("failed")),
             "score": _SCORE,
+            "probability": len("probability"),
+            "doubt": len("unknown"),
             "then": sum(longest[: top - 1]) + len(" 0.00, ") * min(top - 1, len(longest)) - len(", "),
             "length": _LENGTH,
         }
         if top < 2:
             del widths["then"]
+        if not calibrated:
+            del widths["probability"], widths["doubt"]
         self._top, self._terminal = top, terminal
         if terminal:
             self._fit(widths, console.width())
@@ -189,7 +208,7 @@ class TableWriter:
     def _rendered(self, row: Row | None) -> str:
         table = Table(box=None, pad_edge=False, show_header=row is None)
         for name, width in self._widths.items():
-            right = name in ("score", "length")
+            right = name in ("score", "probability", "length")
             table.add_column(name, width=width, overflow="fold", justify="right" if right else "left")
         if row is not None:
             cells = self._cells(row)
@@ -204,6 +223,8 @@ class TableWriter:
             "file": console.quoted(row["path"]),
             "label": console.harmless(row["label"]),
             "score": f"{row['score']:.2f}",
+            "probability": f"{row['probability']:.2f}" if "probability" in row else "",
+            "doubt": "unknown" if row.get("unknown") else "unsure" if row.get("unsure") else "",
             "then": ", ".join(f"{console.harmless(label)} {score:.2f}" for label, score in others),
             "length": f"{row['duration']:.1f} s",
         }

@@ -16,7 +16,7 @@ from pecmae.hub.resolve import SPLITS_FILE
 FORMAT_VERSION = 1
 ALL = "all"
 # In the order in which a file of several splits counts: what was trained on is known to the model, whatever else it is.
-_COUNTS_FIRST = ("train", "validation", "test")
+_COUNTS_FIRST = ("train", "validation", "calibration", "test")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def choose_clips(collection: Collection, split: str, record: SplitRecord | None)
 
 def _seen(name: str, clips: tuple[Clip, ...], recorded: Mapping[Clip, str | None], *, left_out: bool) -> tuple[str, ...]:
     """Sentences on clips that the model was fitted on."""
-    seen = [clip.path for clip in clips if recorded.get(clip) in ("train", "validation")]
+    seen = [clip.path for clip in clips if recorded.get(clip) in ("train", "validation", "calibration")]
     if not seen:
         return ()
     then = "they are left out" if left_out else "figures on them say little about others"

@@ -10,7 +10,7 @@ from pecmae.errors import ConfigError
 
 # Shares of a collection that validate and test where it has no splits of its own.
 VALIDATION_SHARE = TEST_SHARE = 0.15
-# What tells how far answers can be trusted: a share of the training clips, but this many of them, unless that were too large a share.
+# What tells how far answers can be trusted: this share of the training clips, or more of them, to reach as many as it takes.
 CALIBRATION = "calibration"
 CALIBRATION_SHARE, LARGEST_CALIBRATION_SHARE = 0.1, 0.2
 
@@ -82,8 +82,10 @@ def hold_out_calibration(collection: Collection, share: float, *, at_least: int,
     if not 0 <= share < 0.5:
         raise ConfigError(f"calibration_share={share:g} cannot be held out; give one from 0 to below 0.5.")
     train = collection.splits.get("train", ())
-    share = max(share, at_least / max(len(train), 1)) if share else 0.0
-    if not share or CALIBRATION in collection.splits or share > max(LARGEST_CALIBRATION_SHARE, 0.5 * at_least / at_least):
+    if not share or not train or CALIBRATION in collection.splits:
+        return collection
+    share = max(share, at_least / len(train))
+    if share > LARGEST_CALIBRATION_SHARE:
         return collection
     clips = sorted(train, key=lambda clip: (clip.label, clip.group or "", clip.path.name, str(clip.path)))
     divide = _by_group if any(clip.group for clip in clips) else _by_class
@@ -95,7 +97,7 @@ def hold_out_calibration(collection: Collection, share: float, *, at_least: int,
 def _by_class(clips: Sequence[Clip], shares: Mapping[str, float], seed: int, name: str) -> np.ndarray:
     """Split of each clip; a class of one or two clips is not divided."""
     labels = np.array([clip.label for clip in clips])
-    places = np.full(len(clips), "train", "U10")
+    places = np.full(len(clips), "train", object)
     for number, label in enumerate(np.unique(labels).tolist()):
         rows = np.random.default_rng([seed, number]).permutation(np.flatnonzero(labels == label))
         start = 0
@@ -108,7 +110,7 @@ def _by_class(clips: Sequence[Clip], shares: Mapping[str, float], seed: int, nam
 
 def _by_group(clips: Sequence[Clip], shares: Mapping[str, float], seed: int, name: str) -> np.ndarray:
     """Split of each clip, with no group in two."""
-    places = np.full(len(clips), "train", "U10")
+    places = np.full(len(clips), "train", object)
     for split, share in shares.items():
         rows = np.flatnonzero(places == "train")
         places[rows[_group_fold([clips[row] for row in rows.tolist()], share * len(clips) / len(rows), seed, name)]] = split

@@ -282,7 +282,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, usual: float) -> flo
         log_likelihood = log_softmax(logits / (usual * math.exp(log_ratio)), axis=1)[np.arange(len(labels)), labels].sum()
         return float(-log_likelihood + log_ratio**2 / 2)
 
-    bounds = tuple(math.log(limit) for limit in TEMPERATURE_RANGE)
+    bounds = math.log(TEMPERATURE_RANGE[0]), math.log(TEMPERATURE_RANGE[1])
     # The likelihood has one maximum in 1 / temperature; the grid finds its neighbourhood.
     grid = np.linspace(*bounds, 41)
     best = int(np.argmin([loss(value) for value in grid]))
@@ -299,7 +299,10 @@ def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 def class_distances(head: PrototypeHead, z: torch.Tensor) -> np.ndarray:
     """Distance of each z [shape=(S, D)] to the nearest prototype of each class [shape=(S, C)], as the head measures it."""
-    return segment_distances(head, z).unflatten(1, (head.config.num_classes, -1)).amin(2).double().numpy()
+    distances = segment_distances(head, z).double()  # (S, M)
+    owners = head.prototype_labels.cpu().expand_as(distances)
+    nearest = torch.full((len(z), head.config.num_classes), torch.inf, dtype=torch.float64)
+    return nearest.scatter_reduce(1, owners, distances, "amin").numpy()
 
 
 def segment_strangeness(distances: np.ndarray, radii: np.ndarray) -> np.ndarray:

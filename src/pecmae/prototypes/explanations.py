@@ -4,12 +4,13 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pecmae.audio.players import Players
 from pecmae.core.tables import data_frame
+from pecmae.prototypes.calibration import Calibration
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.measures import Reasons, numbers_within_class, reasons_of
 from pecmae.prototypes.notebook import SHOWN, part_bars, timeline
@@ -82,6 +83,8 @@ class Explanation:
     logits: np.ndarray
     # What each segment is worth [shape=(S,)]; None: all the same.
     segment_weights: np.ndarray | None = None
+    # What is usual among the training data; None where the model is not calibrated.
+    calibration: Calibration | None = field(default=None, repr=False)
     # Players of what decided: made when a notebook shows the explanation.
     listen: Callable[[], Players] | None = field(default=None, repr=False)
 
@@ -89,6 +92,9 @@ class Explanation:
         error = np.abs(self.contributions.sum(1) + self.bias - self.logits).max()
         if not error <= 1e-5 * max(1.0, np.abs(self.logits).max()):
             raise ValueError(f"Contributions and bias miss the logits by {error:.2g}; they belong to different models.")
+        if self.baseline is not None and self.differences is not None:
+            error = np.abs(self.differences.sum(1) + self.baseline - self.logits).max()
+            assert error <= 1e-5 * max(1.0, np.abs(self.logits).max()), error
 
     @property
     def label(self) -> str:
@@ -132,15 +138,44 @@ class Explanation:
         """Of each prototype to each class's logit, segment by segment [shape=(S, C, M)]."""
         return self.segment_similarities[:, None, :] * self.weight
 
-    def top(self, label: str | None = None, count: int = 5) -> list[tuple[str, int, float]]:
+    @cached_property
+    def baseline(self) -> np.ndarray | None:
+        """Logits of what is usual: of the mean similarities over the training segments [shape=(C,)]; None: not calibrated."""
+        return None if self.calibration is None else self.weight @ self.calibration.usual + self.bias
+
+    @cached_property
+    def differences(self) -> np.ndarray | None:
+        """By how much each prototype gave more to each class's logit than is usual [shape=(C, M)]; None: not calibrated.
+
+        A contribution is largely a constant: a prototype that gives much to every track is no reason. Baseline and differences
+        sum to the logits.
+        """
+        return None if self.calibration is None else self.weight * (self.similarities - self.calibration.usual)
+
+    @cached_property
+    def percentiles(self) -> np.ndarray | None:
+        """Share of the training segments that are less similar to a prototype than the track [shape=(M,)]; None likewise."""
+        return None if self.calibration is None else self.calibration.percentiles(self.similarities)
+
+    def top(
+        self, label: str | None = None, count: int = 5, *, against: Literal["usual", "nothing"] = "usual"
+    ) -> list[tuple[str, int, float]]:
         """The prototypes that gave most to a class (the predicted one by default).
+
+        Parameters
+        ----------
+        label : str, optional
+        count : int
+        against : {"usual", "nothing"}
+            More than is usual among the training data, where the model is calibrated; or the plain contributions.
 
         Returns
         -------
         list of (str, int, float)
-            The prototype's class, its number within the class, and its contribution, the largest first.
+            The prototype's class, its number within the class, and what it gave, the largest first.
         """
-        row = self.contributions[self._index(self.label if label is None else label)]
+        given = self.contributions if against == "nothing" or self.differences is None else self.differences
+        row = given[self._index(self.label if label is None else label)]
         order = np.argsort(-row, kind="stable")[:count]
         return [(*self.names[m], float(row[m])) for m in order]
 
@@ -217,7 +252,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         top = ", ".join(f"{name} {number} {value:+.2f}" for name, number, value in self.top(count=3))
-        return f"Explanation: {self.label}, then {self.runner_up}\n  most from {top}"
+        usual = "" if self.calibration is None else " more than usual"
+        return f"Explanation: {self.label}, then {self.runner_up}\n  most from {top}{usual}"
 
     def _repr_html_(self) -> str:
         title = f"<b>{html.escape(self.label)}</b>, then {html.escape(str(self.runner_up))}"
@@ -232,6 +268,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        usual = {"baseline": self.baseline, "differences": self.differences, "percentiles": self.percentiles}
         return {
             "label": self.label,
             "runner_up": self.runner_up,
@@ -244,6 +281,7 @@ class Explanation:
             "reasons": self.reasons.to_dict(),
             "segment_similarities": self.segment_similarities.tolist(),
             "segment_weights": self.weights.tolist(),
+            **{name: values.tolist() for name, values in usual.items() if values is not None},
         }
 
 
@@ -258,4 +296,5 @@ def explanation_of(head: PrototypeHead, labels: tuple[str, ...], prediction: Pre
         weight=head.linear.weight.detach().cpu().numpy(),
         bias=head.linear.bias.detach().cpu().numpy(),
         logits=prediction.logits,
+        calibration=prediction.calibration,
     )
