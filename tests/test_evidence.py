@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,23 +13,26 @@ import mini_times
 import numpy as np
 import pytest
 import torch
-from evidence import Bar, bars, card_section, measurements, read_evidence
+from evidence import Bar, bars, bars_table, card_section, measurements, read_evidence
+from models import MODELS
 
 from pecmae import PECMAE, ConfigError
 from pecmae.audio.segments import write_audio
 from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.load import load_collection
+from pecmae.data.split_record import SplitRecord
 from pecmae.data.tracks import EmbeddedTracks, embed_files
 from pecmae.evaluation.tracks import evaluate_embedded
 from pecmae.hub.cards import ModelCardFacts, render_card
-from pecmae.prototypes.measures import nearest_agreement
+from pecmae.prototypes.measures import nearest_agreement, track_reasons
 
 RATE = 24_000
 PITCHES = {"blues": 200, "jazz": 800, "rock": 3200}
+TEST = "genres/other"
 
 
 # Clips of every class; no two splits have equally many, so that what is said of one is not taken for another.
-CLIPS = {"train": 3, "validation": 1, "test": 2, "other": 4}
+CLIPS = {"train": 3, "validation": 1, "other": 4}
 
 
 def write_family(folder: Path, pitches: dict[str, int]) -> None:
@@ -46,12 +50,20 @@ def write_family(folder: Path, pitches: dict[str, int]) -> None:
 def arguments(tiny_model_dir, tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("evidence")
     write_family(folder / "data" / "genres", PITCHES)
-    write_family(folder / "data" / "solos", {"flute": 500, "piano": 2000})
+    (folder / "data" / "effects").mkdir()
+    for number in range(2):
+        sound = np.random.default_rng(number).normal(0, 0.1, RATE).astype(np.float32)
+        write_audio(folder / f"data/effects/{number}.wav", sound, RATE)
+    shutil.copytree(tiny_model_dir, folder / "model")
+    SplitRecord.of(MODELS["mini"].collection(folder / "data")).save(folder / "model")
     return [
-        *("--data", str(folder / "data"), "--model", str(tiny_model_dir), "--cache", str(folder / "cache")),
-        *("--output", str(folder / "evidence.json"), "--device", "cpu", "--no-times"),
-        *("--prototypes", "1", "2", "--steps", "4", "--seeds", "2", "--sound-clips", "1", "--codec-clips", "2"),
+        *("--data", str(folder / "data"), "--model", str(folder / "model"), "--cache", str(folder / "cache")),
+        *("--output", str(folder), "--device", "cpu", "--no-times", "--seeds", "2", "--sound-clips", "1", "mini"),
     ]
+
+
+def written(arguments: list[str]) -> Path:
+    return Path(arguments[7]) / "pecmae-mini.evidence.json"
 
 
 def recorded(name: str, original: Callable, found: list[tuple[str, list[int]]]) -> Callable:
@@ -71,7 +83,7 @@ def learned(arguments) -> list[tuple[str, list[int]]]:
     """What was fitted or measured while the evidence was made, and on how much: to learn from, to choose by."""
     found: list[tuple[str, list[int]]] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("fit_head", "MLPBaseline", "NearestCentroid", "Listener", "nearest_agreement"):
+        for name in ("MLPBaseline", "NearestNeighbours", "Listener", "nearest_agreement", "track_reasons"):
             patch.setattr(mini_evidence, name, recorded(name, vars(mini_evidence)[name], found))
         mini_evidence.main(arguments)
     return found
@@ -79,50 +91,57 @@ def learned(arguments) -> list[tuple[str, list[int]]]:
 
 @pytest.fixture(scope="module")
 def evidence(arguments, learned) -> dict:
-    return json.loads(Path(arguments[7]).read_text())
+    return json.loads(written(arguments).read_text())
 
 
 def test_what_learns_sees_training_clips_and_validation_chooses(learned):
     assert learned == [
-        *[("MLPBaseline", [9, 3]), ("NearestCentroid", [9])],
-        *[("fit_head", [9, 3])] * 2,
-        *[("fit_head", [6, 2]), ("MLPBaseline", [6, 2]), ("NearestCentroid", [6])],  # the two solo instruments
-        *[("Listener", [9, 3]), ("Listener", [6, 3])],  # after the codec, two training clips of each class
-        ("nearest_agreement", [18]),  # three segments of each test clip
+        ("Listener", [9, 3]),
+        *[("MLPBaseline", [9, 3]), ("NearestNeighbours", [9])],
+        *[("track_reasons", [12]), ("nearest_agreement", [36])],  # three segments of each test clip
     ]
 
 
+def test_a_test_set_that_decided_the_weights_is_refused(arguments, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(Path(arguments[1]), data)
+    shutil.copy(data / "genres/validation/jazz/0.wav", data / "genres/other/jazz/seen.wav")
+    with pytest.raises(SystemExit, match=r"genres/other: 1 of 13 clips decided the model's weights \(seen.wav\)"):
+        mini_evidence.main([arguments[0], str(data), *arguments[2:]])
+    shutil.copytree(arguments[3], tmp_path / "model")
+    (tmp_path / "model" / "splits.json").unlink()
+    with pytest.raises(SystemExit, match=r"splits\.json"):
+        mini_evidence.main([*arguments[:3], str(tmp_path / "model"), *arguments[4:]])
+
+
 def test_every_figure_is_of_the_split_that_it_is_named_after(evidence, arguments):
-    for split, count in (("test", 6), ("other", 12)):
-        found, solos = evidence["genres"][split], evidence["solos"][split]
-        summaries = [found[name] for name in ("model", "ceiling", "centroid", "listener")]
-        summaries += [by_split[split] for by_split in evidence["by_prototypes"].values()]
-        assert {one["num_tracks"] for one in summaries} == {count}
-        assert {one["num_tracks"] for one in solos.values()} == {count // 3 * 2}
-        assert np.sum(found["confusion"]) == count
+    found = evidence["tests"][TEST]
+    assert {found[name]["num_tracks"] for name in ("model", "mlp", "neighbours", "listener")} == {12}
+    assert np.sum(found["confusion"]) == 12
     model = PECMAE.from_pretrained(arguments[3], device="cpu")
-    files = load_collection(Path(arguments[1]) / "genres" / "test").clips
+    files = load_collection(Path(arguments[1]) / TEST).clips
     tracks, _ = embed_files(EmbeddingCache(arguments[5], model.autoencoder), files, model.labels)
-    assert evidence["health"]["nearest_agreement"] == pytest.approx(nearest_agreement(model.head, tracks.z))
-    evaluation, found = evaluate_embedded(model.head, model.labels, tracks), evidence["genres"]["test"]
+    assert found["segment_agreement"] == pytest.approx(nearest_agreement(model.head, tracks.z))
+    assert found["reasons"] == track_reasons(model.head, tracks).to_dict()
+    evaluation = evaluate_embedded(model.head, model.labels, tracks)
     assert found["calibration_error"] == pytest.approx(evaluation.calibration_error)
     assert found["model"]["interval_95"] == pytest.approx(evaluation.interval(0.95))
     assert (found["recalls"], found["model"]["accuracy"]) == (evaluation.recalls, evaluation.accuracy)
 
 
 def test_the_command_measures_all_that_the_card_says(evidence):
-    assert evidence["clips"] == {"train": 9, "validation": 3, "test": 6, "other": 12}
-    test = evidence["genres"]["test"]
-    assert {"model", "ceiling", "centroid", "listener"} <= test.keys()
-    # Tones of three pitches are told apart by ear and, in any z, by a free classifier.
-    assert test["listener"]["accuracy"] == 1.0
-    assert evidence["codec_listener"]["test"]["num_tracks"] == 3
-    assert list(evidence["by_prototypes"]) == ["1", "2"]
-    assert evidence["solos"]["test"]["head"]["num_tracks"] == 4
+    assert evidence["learned_from"] == {"title": "rendered genres", "train": 9, "validation": 3}
+    # Tones of three pitches are told apart by ear.
+    assert evidence["tests"][TEST]["listener"]["accuracy"] == 1.0
     assert evidence["sonification"]["num_sounds"] == 12
-    assert set(evidence["sonification"]["listeners"]) == {"clean", "codec"}
-    assert evidence["round_trip"]["num_clips"] == 3
-    assert 0.01 < evidence["wheel_mb"] < 20
+    assert set(evidence["sonification"]["listeners"]) == {"clean"}
+    assert evidence["ear"]["heard"]["log-mel"]["clip"] == 1.0
+    not_music = evidence["not_music"]
+    assert {kind: found["sounds"] for kind, found in not_music.items()} == {
+        "rain, animals, engines": 2, "tones": 6, "noise": 4,
+    }  # fmt: skip
+    assert all(sum(found["labels"].values()) == found["sounds"] for found in not_music.values())
+    assert 0.01 < evidence["wheel_mb"] < 30
     assert evidence["times"] is None
 
 
@@ -132,30 +151,16 @@ def test_a_second_run_finds_what_the_first_one_made(evidence, arguments, monkeyp
 
     monkeypatch.setattr("pecmae.model.PECMAE.sonify_each", forbidden)
     monkeypatch.setattr("pecmae.data.embedding_cache.embed_tracks", lambda *args, **options: iter(()))
-    monkeypatch.setattr("pecmae.evaluation.listener.LogMelStatistics.__call__", LazyStatistics(forbidden))
     mini_evidence.main(arguments)
-    assert json.loads(Path(arguments[7]).read_text()) == evidence
-
-
-class LazyStatistics:
-    """Statistics of batches, which listeners ask for, but of no single clip."""
-
-    def __init__(self, forbidden) -> None:
-        from pecmae.evaluation.listener import LogMelStatistics
-
-        self.original, self.forbidden = LogMelStatistics.__call__, forbidden
-
-    def __get__(self, instance, owner):
-        return lambda wav: self.original(instance, wav) if len(wav) > 1 else self.forbidden()
+    assert json.loads(written(arguments).read_text()) == evidence
 
 
 def test_times_are_of_the_console(arguments, tiny_model_dir, monkeypatch):
     monkeypatch.setattr(mini_times, "REPEATS", 1)
-    clip = Path(arguments[1]) / "genres" / "test" / "jazz" / "0.wav"
+    clip = Path(arguments[1]) / TEST / "jazz" / "0.wav"
     found = mini_times.console_times(tiny_model_dir, "blues", clip)
     assert found["sonify_seconds"] > 0
     assert 0 <= found["classify_seconds"] < found["classify_total_seconds"]
-    assert mini_times.wheel_megabytes(tiny_model_dir) < 5
 
 
 def test_a_bar_is_reached_at_its_limit():
@@ -168,38 +173,59 @@ def test_a_bar_is_reached_at_its_limit():
 
 def test_the_bars_read_the_evidence(evidence):
     changed = copy.deepcopy(evidence)
-    changed["genres"]["test"]["model"]["accuracy"], changed["genres"]["test"]["ceiling"]["accuracy"] = 0.92, 0.96
-    changed["genres"]["other"]["model"]["accuracy"] = 0.5
-    changed["sonification"]["listeners"]["clean"]["prototypes_placed_right"] = {"blues": 2, "jazz": 1, "rock": 0}
+    test = changed["tests"][TEST]
+    test["model"]["accuracy"], test["mlp"]["accuracy"] = 0.79, 0.80
+    test["reasons"] = {"agreement": 0.96, "compactness": 6.0, "cancellation": 0.5}
+    changed["ear"]["heard"]["MusiCNN"] = {"clip": 0.9, "codec": 0.76, "decoded": 0.5, "prototypes": 0.51}
+    changed["ear"]["pulse"] = {"clip": 0.6, "codec": 0.5, "decoded": 0.2, "prototypes": 0.1}
     changed["times"] = {"sonify_seconds": 4.0, "classify_seconds": 2.0}
-    found = {bar.name: bar for bar in bars(changed)}
-    assert [found[name].reached for name in ("accuracy on the test set", "points of accuracy below the ceiling")] == [
-        True,
-        False,
-    ]
-    assert found["points of accuracy below the ceiling"].value == pytest.approx(0.04)
-    assert not found["accuracy with another sound font"].reached
-    placed = found["classes with a prototype that the independent listener places right"]
-    assert (placed.value, placed.limit, placed.reached) == (2, 3, False)
-    assert [bar.reached for bar in bars(changed)[-2:]] == [True, False]
+    reached = [bar.reached for bar in bars(changed)]
+    assert reached[:8] == [False, True, True, False, True, False, True, False]
+    assert bars(changed)[1].value == pytest.approx(0.01)
+    assert bars(changed)[7].value == pytest.approx(1 / 3)
+    assert reached[-2:] == [True, False]
+    del changed["ear"]["heard"]["MusiCNN"]
+    assert len(bars(changed)) == len(reached) - 3
 
 
 def test_the_card_says_the_measured_numbers(evidence):
     changed = copy.deepcopy(evidence)
-    changed["genres"]["test"]["model"] |= {"accuracy": 0.9123, "interval_95": [0.8811, 0.9399]}
+    changed["tests"][TEST]["model"] |= {"accuracy": 0.9123, "interval_95": [0.8811, 0.9399]}
     changed["sonification"]["listeners"]["clean"]["own_class"] = 0.6543
+    changed["ear"]["heard"]["log-mel"]["decoded"] = 0.3333
+    changed["ear"]["pulse"]["decoded"] = 0.1717
     changed["bars"] = [bar.to_dict() for bar in bars(changed)]
     facts = ModelCardFacts(name="m", labels=("a", "b"), metrics=measurements(changed), evidence=card_section(changed))
     card = render_card("model", facts)
-    assert "| pecmae-mini, 2 prototypes per class | 91.2 (88.1–94.0) |" in card
+    assert f"| `{TEST}`: {changed['tests'][TEST]['title']} | 12 | 91.2 (88.1–94.0) |" in card
     assert "value: 0.9123" in card
-    assert "| accuracy on the test set | at least 90 % | 91.2 % | reached |" in card
-    assert "| the same, by the independent listener | 65.4 % |" in card
-    assert "by the independent listener | at least 60 % | 65.4 % | reached |" in card
+    assert "| accuracy on the first test set | at least 80 % | 91.2 % | reached |" in card
+    assert "| the same, by the listener | 65.4 % |" in card
+    assert "| decoded from its z | 33.3 | 0.17 |" in card
     assert "| time to sonify a class | at most 5 s | not measured | – |" in card
+    assert "| tones | 6 |" in card
     assert f"`{changed['command']}`" in card
-    changed["solos"] = None
-    assert "rendered solos" not in card_section(changed)
+    changed["ear"] = changed["round_trip"] = None
+    assert "Where sound loses" not in card_section(changed)
+
+
+def test_bars_of_several_models_stand_side_by_side():
+    bar, other = Bar("accuracy", 0.7, True, 0.8), Bar("accuracy", 0.7, True, 0.65)
+    time = Bar("time", None, False, 5, "s")
+    table = bars_table({"a": {"bars": [bar.to_dict(), time.to_dict()]}, "b": {"bars": [other.to_dict()]}})
+    assert table.splitlines()[2:] == [
+        "| accuracy | at least 80 %, at least 65 % | **70.0 %** | 70.0 % |",
+        "| time | at most 5 s | not measured | – |",
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_table_of_a_card_has_rows_as_wide_as_its_head(name):
+    path = mini_evidence.CARDS / f"pecmae-{name}.md"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for above, line, below in zip(lines, lines[1:], lines[2:], strict=False):
+        if line.startswith("|---"):
+            assert above.count("|") == line.count("|") == below.count("|"), above
 
 
 def test_the_embedded_models_card_is_made_from_the_evidence(evidence, monkeypatch):
@@ -208,28 +234,30 @@ def test_the_embedded_models_card_is_made_from_the_evidence(evidence, monkeypatc
     spec.loader.exec_module(render)
     monkeypatch.setattr(render, "read_evidence", lambda path, directory: evidence)
     card = render.rendered_files()[mini_evidence.CARDS / "pecmae-mini.md"]
-    accuracy = evidence["genres"]["test"]["model"]["accuracy"]
-    assert f"| rendered genres | test | class-normalised accuracy | {round(accuracy, 4)} | `{evidence['command']}` |" in card
+    accuracy = evidence["tests"][TEST]["model"]["accuracy"]
+    row = f"| rendered genres | {TEST} | class-normalised accuracy | {round(accuracy, 4)} | `{evidence['command']}` |"
+    assert row in card
     assert card_section(evidence) in card
 
 
-def test_evidence_of_other_weights_is_refused(evidence, arguments, tiny_model_dir, tmp_path):
-    path = Path(arguments[7])
-    assert read_evidence(path, tiny_model_dir) == evidence
-    assert read_evidence(tmp_path / "nothing.json", tiny_model_dir) is None
+def test_evidence_of_other_weights_is_refused(evidence, arguments, tmp_path):
+    path, directory = written(arguments), Path(arguments[3])
+    assert read_evidence(path, directory) == evidence
+    assert read_evidence(tmp_path / "nothing.json", directory) is None
     other = evidence | {"model": evidence["model"] | {"head": "0"}}
     (tmp_path / "other.json").write_text(json.dumps(other))
     with pytest.raises(ConfigError, match="other weights"):
-        read_evidence(tmp_path / "other.json", tiny_model_dir)
+        read_evidence(tmp_path / "other.json", directory)
     (tmp_path / "older.json").write_text(json.dumps(evidence | {"format_version": 0}))
     with pytest.raises(ConfigError, match="another version"):
-        read_evidence(tmp_path / "older.json", tiny_model_dir)
+        read_evidence(tmp_path / "older.json", directory)
 
 
-def test_the_pictures_are_drawn_and_small(arguments, tmp_path):
-    draw_mini.main([*arguments[:6], "--output", str(tmp_path), "--classes", "jazz", "rock"])
+def test_the_pictures_are_drawn_and_small(arguments, evidence, tmp_path):
+    options = ["--output", str(tmp_path), "--classes", "jazz", "rock", "--evidence", arguments[7]]
+    draw_mini.main([*arguments[:6], *options])
     pictures = sorted(tmp_path.glob("*.png"))
-    assert [path.name for path in pictures] == [f"pecmae-mini-{name}.png" for name in ("map", "sounds", "weights")]
+    assert [path.name for path in pictures] == [f"pecmae-mini-{name}.png" for name in ("ear", "map", "sounds", "weights")]
     for path in pictures:
         assert path.read_bytes()[:4] == b"\x89PNG"
         assert path.stat().st_size < 150_000

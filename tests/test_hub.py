@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -331,7 +332,7 @@ def test_a_file_in_place_of_a_directory_is_explained(model_directory):
 def test_an_unknown_name_lists_the_known_ones(hub):
     message = message_of(lambda: resolve_model("mnii"))
     assert "'mnii'" in message
-    assert "mini, encodecmae-diffusion-4s" in message
+    assert "mini-styles, encodecmae-diffusion-4s" in message
     assert hub.requests == []
 
 
@@ -344,7 +345,9 @@ def test_an_empty_name_is_not_the_current_directory(name):
 def embedded(model_directory, monkeypatch) -> Path:
     """A stand-in for the embedded model."""
     (model_directory / "autoencoder").mkdir()
-    monkeypatch.setattr("pecmae.hub.resolve.embedded_directory", lambda: model_directory)
+    directories = {"mini": model_directory, "mini-styles": model_directory.parent / "styles"}
+    shutil.copytree(model_directory, directories["mini-styles"])
+    monkeypatch.setattr("pecmae.hub.resolve.embedded_directory", directories.__getitem__)
     return model_directory
 
 
@@ -352,6 +355,11 @@ def embedded(model_directory, monkeypatch) -> Path:
 def test_nothing_and_mini_are_the_embedded_model(embedded, name, offline):
     assert resolve_model(name) == embedded
     assert resolve_autoencoder(name, convert=never) == embedded / "autoencoder"
+
+
+def test_the_other_embedded_models_share_its_autoencoder(embedded, offline):
+    assert resolve_model("mini-styles") == embedded.parent / "styles"
+    assert resolve_autoencoder("pecmae-mini-styles", convert=never) == embedded / "autoencoder"
 
 
 def test_a_model_directory_called_mini_is_that_directory(embedded, model_directory, monkeypatch, tmp_path):
@@ -364,7 +372,7 @@ def test_a_model_directory_called_mini_is_that_directory(embedded, model_directo
 
 
 def test_an_installation_without_the_embedded_model_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr("pecmae.hub.resolve.embedded_directory", lambda: tmp_path / "absent")
+    monkeypatch.setattr("pecmae.hub.resolve.embedded_directory", lambda name: tmp_path / "absent")
     assert "missing from this installation" in message_of(resolve_model)
 
 

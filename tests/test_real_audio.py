@@ -15,7 +15,7 @@ import real_audio
 from pecmae.audio.segments import load_audio, write_audio
 from pecmae.core.files import file_sha256
 from pecmae.data.load import load_collection
-from recorded_music.catalogue import CatalogueError, Track, check_splits, read_catalogue
+from recorded_music.catalogue import CatalogueError, Track, attribution, check_splits, read_catalogue
 from recorded_music.notes import distort, read_note_sources
 from recorded_music.packages import Package, PackageError, read_packages
 from recorded_music.speech import read_speech_sources
@@ -248,6 +248,12 @@ def test_the_committed_tables_are_whole_and_every_package_is_known():
     assert all(len(one.sha256) == 64 for one in [*packages.values(), *read_note_sources()])
     assert len({track.path for track in tracks}) == len(tracks) == 657
     assert all(track.licence and track.seconds >= 20 for track in tracks)
+
+
+def test_the_committed_attribution_is_that_of_the_catalogue():
+    path = Path(real_audio.CATALOGUE).with_name("ATTRIBUTION.md")
+    assert path.read_text(encoding="utf-8") == attribution(read_catalogue())
+    assert "| `marsshooter-data` | 12 | CC-BY-SA-3.0 | Obsidian Shell |" in path.read_text(encoding="utf-8")
 
 
 def test_every_style_has_fifteen_tracks_of_four_packages():

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from pecmae.hub.cards import facts_from_directory
-from pecmae.hub.zoo import ZOO, embedded_directory, find_entry, known_names
+from pecmae.hub.zoo import SHARED_AUTOENCODER, ZOO, embedded_directory, find_entry, known_names
 
 CARDS = Path(__file__).parents[1] / "hub_cards"
 
@@ -49,8 +49,9 @@ def test_an_alias_finds_its_entry():
 
 
 def test_known_names_are_the_ones_with_weights():
-    assert known_names() == ["mini", "encodecmae-diffusion-4s", "encodecmae-diffusion-10s"]
-    assert known_names("model") == ["mini"]
+    embedded = ["mini", "mini-instruments", "mini-styles"]
+    assert known_names() == [*embedded, "encodecmae-diffusion-4s", "encodecmae-diffusion-10s"]
+    assert known_names("model") == embedded
     assert known_names("autoencoder") == ["encodecmae-diffusion-4s", "encodecmae-diffusion-10s"]
 
 
@@ -121,10 +122,17 @@ def test_the_papers_figures_stand_on_the_right_cards(render):
         assert row in (CARDS / f"{name}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not (embedded_directory() / "config.json").is_file(), reason="the embedded model is not built yet")
-def test_the_embedded_model_is_what_the_table_says():
-    facts = facts_from_directory(embedded_directory())
-    entry = ZOO["mini"]
+EMBEDDED = [entry for entry in ZOO.values() if entry.source == "embedded"]
+
+
+@pytest.mark.parametrize("entry", EMBEDDED, ids=lambda entry: entry.name)
+def test_the_embedded_models_are_what_the_table_says(entry):
+    facts = facts_from_directory(embedded_directory(entry.name))
     assert facts.labels == entry.labels
     assert facts.segment_seconds == entry.segment_seconds
-    assert facts.autoencoder is None
+    assert facts.autoencoder == (None if entry.name == SHARED_AUTOENCODER else SHARED_AUTOENCODER)
+
+
+def test_the_package_holds_one_autoencoder():
+    stored = sorted(embedded_directory().parent.rglob("autoencoder/model.safetensors"))
+    assert stored == [embedded_directory() / "autoencoder" / "model.safetensors"]

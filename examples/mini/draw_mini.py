@@ -3,17 +3,21 @@
     python examples/mini/draw_mini.py --data DIR [--model MODEL] [--output docs]
 
 DIR is what render_music.py writes. Drawn are spectrograms of a test clip of some classes, after the codec, after the whole
-autoencoder, and of the nearest prototype; the linear layer; a map of test segments and prototypes. Needs matplotlib.
+autoencoder, and of the nearest prototype; the linear layer; a map of test segments and prototypes; and, from the evidence
+beside the cards, where sound loses its class and its pulse. Needs matplotlib.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from mini_plots import plot_map, plot_spectrograms, plot_weights
+from evidence import STAGES
+from mini_plots import plot_chains, plot_map, plot_spectrograms, plot_weights
 
 from pecmae import PECMAE
 from pecmae.core.files import cache_root
@@ -25,6 +29,7 @@ from pecmae.errors import PecmaeError
 from pecmae.evaluation.listener import file_segments, spread, through_codec
 from pecmae.evaluation.plots import save_small
 
+CARDS = Path(__file__).parents[2] / "hub_cards"
 COLUMNS = ("test clip", "after the codec", "decoded from z", "nearest prototype")
 # More points do not make the map clearer.
 MAP_SEGMENTS = 1200
@@ -55,9 +60,15 @@ def map_of(model: PECMAE, z: np.ndarray, prototypes: np.ndarray) -> tuple[np.nda
     return flat[: len(z)], flat[len(z) :]
 
 
-def draw(model: PECMAE, data: Path, output: Path, cache: Path, classes: Sequence[str]) -> list[Path]:
+def read_chains(evidence: Path) -> dict[str, Any]:
+    """What ears heard of each embedded model, from the files that mini_evidence.py wrote."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(evidence.glob("*.evidence.json"))]
+    return {one["name"]: one["ear"] for one in found if one["ear"]}
+
+
+def draw(model: PECMAE, data: Path, output: Path, cache: Path, classes: Sequence[str], evidence: Path) -> list[Path]:
     """Write the pictures; returns their paths."""
-    clips = load_collection(data / "genres" / "test").clips
+    clips = load_collection(data / "genres" / "other").clips
     chosen = [next(clip for clip in clips if clip.label == label) for label in classes]
     rows = [sounds_of(model, clip) for clip in chosen]
     figures = {
@@ -70,6 +81,8 @@ def draw(model: PECMAE, data: Path, output: Path, cache: Path, classes: Sequence
     shown = np.sort(np.random.default_rng(0).permutation(len(tracks.z))[:MAP_SEGMENTS])
     places, stars = map_of(model, tracks.z.numpy()[shown], model.head.projected_prototypes().cpu().numpy())
     figures["map"] = plot_map(places, tracks.labels.numpy()[shown], stars, model.labels)
+    if chains := read_chains(evidence):
+        figures["ear"] = plot_chains(chains, STAGES)
     paths = []
     for name, figure in figures.items():
         paths.append(output / f"pecmae-mini-{name}.png")
@@ -86,10 +99,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--classes", nargs="*", help="classes whose spectrograms are drawn (default: four, evenly spaced)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs", help="folder (default: docs)")
     parser.add_argument("--cache", type=Path, default=cache_root() / "embeddings", help="where embeddings are kept")
+    parser.add_argument("--evidence", type=Path, default=CARDS, help="folder of what was measured (default: hub_cards)")
     args = parser.parse_args(argv)
     try:
         model = PECMAE.from_pretrained(args.model)
-        for path in draw(model, args.data, args.output, args.cache, args.classes or spread(model.labels, 4)):
+        for path in draw(model, args.data, args.output, args.cache, args.classes or spread(model.labels, 4), args.evidence):
             print(path)
     except (PecmaeError, FileNotFoundError) as error:
         sys.exit(str(error))

@@ -1,7 +1,7 @@
 """Pictures of the embedded model: spectrograms, the head's weights, the map of z."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Quieter than this below a picture's loudest place is black.
 RANGE_DB = 65.0
+# Highest normalised autocorrelation of onset strength of white noise, as `ear.pulse` measures it.
+WHITE_NOISE_PULSE = 0.13
 
 
 def plot_spectrograms(
@@ -102,4 +104,33 @@ def plot_map(places: np.ndarray, classes: np.ndarray, prototypes: np.ndarray, la
     axes.set(xticks=[], yticks=[])
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[:].set_visible(False)
+    return figure
+
+
+def plot_chains(chains: Mapping[str, Mapping[str, Any]], stages: Mapping[str, str]) -> "Figure":
+    """Draw what ears hear at each stage of sound, and the pulse, side by side for each model.
+
+    Parameters
+    ----------
+    chains : mapping
+        Model → what `ear.measure` found.
+    stages : mapping
+        Stage → what it is.
+    """
+    figure = new_figure(9, 3.4)
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    named = [plain(title).replace(" ", "\n") for title in stages.values()]
+    for model, chain in chains.items():
+        for ear, shares in chain["heard"].items():
+            style = "-" if ear == "MusiCNN" else "--"
+            left.plot(named, [100 * shares[stage] for stage in stages], style, marker="o", label=plain(f"{model}, by {ear}"))
+        left.axhline(100 * chain["chance"], color="grey", linewidth=0.5)
+        if chain["pulse"]:
+            right.plot(named, [chain["pulse"][stage] for stage in stages], marker="o", label=plain(model))
+    right.axhline(WHITE_NOISE_PULSE, color="grey", linewidth=0.5)
+    left.set(ylabel="heard as its class, %", ylim=(0, 100))
+    right.set(ylabel="pulse", ylim=(0, None))
+    for axes in (left, right):
+        axes.tick_params("x", labelsize="x-small")
+        axes.legend(frameon=False, fontsize="x-small")
     return figure

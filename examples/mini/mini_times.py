@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pecmae
 from pecmae.audio.segments import load_audio, write_audio
-from pecmae.hub.zoo import embedded_directory
 
 REPEATS = 5
 RATE = 24_000
@@ -59,9 +58,8 @@ def _seconds(arguments: list[str]) -> float:
     return time.monotonic() - started
 
 
-def wheel_megabytes(model: Path) -> float:
-    """Compressed size of the package with a model directory inside, as a wheel holds it, in 10⁶ bytes."""
-    package, embedded = Path(pecmae.__file__).parent, embedded_directory()
-    own = [path for path in package.rglob("*") if "__pycache__" not in path.parts and embedded not in path.parents]
-    files = [path for path in (*own, *model.rglob("*")) if path.is_file()]
+def wheel_megabytes() -> float:
+    """Compressed size of the package with its models inside, as a wheel holds it, in 10⁶ bytes."""
+    package = Path(pecmae.__file__).parent
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return round(sum(len(zlib.compress(path.read_bytes())) for path in files) / 1e6, 2)

@@ -9,7 +9,17 @@ from typing import TypeVar
 from pecmae.core.files import atomic_write
 from pecmae.errors import PecmaeError
 
-__all__ = ["CATALOGUE", "SPLITS", "CatalogueError", "Track", "check_splits", "read_catalogue", "read_rows", "write_catalogue"]
+__all__ = [
+    "CATALOGUE",
+    "SPLITS",
+    "CatalogueError",
+    "Track",
+    "attribution",
+    "check_splits",
+    "read_catalogue",
+    "read_rows",
+    "write_catalogue",
+]
 
 CATALOGUE = Path(__file__).with_name("catalogue.csv")
 SPLITS = ("train", "validation", "test")
@@ -111,3 +121,33 @@ def check_splits(tracks: Iterable[Track]) -> None:
         for kind, name in (("package", track.package), ("artist", artist)):
             if name and homes.setdefault((kind, name), track.split) != track.split:
                 raise CatalogueError(f"The {kind} {name} stands in {homes[kind, name]} and in {track.split}; one split only.")
+
+
+def attribution(tracks: Iterable[Track]) -> str:
+    """Whose the music is and under which licences it stands, package by package, in Markdown."""
+    packages: dict[str, list[Track]] = {}
+    for track in tracks:
+        packages.setdefault(track.package, []).append(track)
+    rows = []
+    for name, found in sorted(packages.items()):
+        licences, artists = _listed(track.licence for track in found), _listed(track.artist for track in found)
+        rows.append(f"| `{name}` | {len(found)} | {licences} | {artists} |")
+    return "\n".join(
+        [
+            "# Whose music it is",
+            "",
+            "Each Debian package says in its copyright file who holds the rights; the artists here are those that the files'",
+            "own tags name. `catalogue.csv` has the licence of every track.",
+            "",
+            "| package | tracks | licences | artists |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Different names, each once."""
+    found = sorted({" ".join(name.split()) for name in names if name.strip()}, key=str.casefold)
+    return ", ".join(found).replace("|", "\\|") or "see the package"

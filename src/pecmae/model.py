@@ -30,7 +30,15 @@ from pecmae.core.files import save_directory_atomically, user_path, write_json
 from pecmae.errors import CheckpointError, ConfigError, PecmaeError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import EDITS_FILE, SPLITS_FILE, resolve_model
-from pecmae.model_files import load_autoencoder, model_config, read_edit_log, read_model, write_card, write_model
+from pecmae.model_files import (
+    lasting,
+    load_autoencoder,
+    model_config,
+    read_edit_log,
+    read_model,
+    write_card,
+    write_model,
+)
 from pecmae.prototypes.calibration import Calibration
 from pecmae.prototypes.explanations import Explanation, explanation_of
 from pecmae.prototypes.head import PrototypeHead
@@ -388,7 +396,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         Parameters
         ----------
         pretrained_model_name_or_path : str or path, optional
-            A Hub id, a directory, or nothing: the embedded pecmae-mini.
+            A Hub id, a directory, the name of an embedded model (`pecmae models`), or nothing: pecmae-mini.
         device : str or torch.device, optional
             A GPU if there is one, by default.
         dtype : str or torch.dtype
@@ -411,7 +419,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         target = pick_device(device)
         if autoencoder is None:
             autoencoder = load_autoencoder(directory, config.autoencoder, device=target, dtype=dtype, **options)
-        model = cls(autoencoder, head.to(target), config.labels, config.autoencoder, config.preparation)
+        model = cls(autoencoder, head.to(target), config.labels, lasting(config.autoencoder), config.preparation)
         model._directory = directory.absolute()
         model.edit_log = read_edit_log(directory)
         model.calibration = _read_calibration(directory, model.head)

@@ -25,7 +25,8 @@ from pecmae.core.files import write_text
 from pecmae.core.weights import WEIGHTS_FILE, load_module, same_weights, save_weights
 from pecmae.errors import ConfigError
 from pecmae.hub.download import DownloadOptions
-from pecmae.hub.resolve import CARD_FILE, EDITS_FILE
+from pecmae.hub.resolve import CARD_FILE, EDITS_FILE, embedded_autoencoder
+from pecmae.hub.zoo import is_embedded
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 
@@ -161,9 +162,19 @@ def load_autoencoder(
     """The autoencoder that a model refers to, or the one in its directory; options as for `Autoencoder.from_pretrained`."""
     if reference is None:
         return Autoencoder.from_directory(directory / "autoencoder", device=device, dtype=dtype)
+    if is_embedded(reference.repo_id):
+        return Autoencoder.from_directory(embedded_autoencoder(), device=device, dtype=dtype)
     # The revision asked for is of the model's repository; the reference has its own.
     options["revision"] = reference.revision
     return Autoencoder.from_pretrained(reference.repo_id, device=device, dtype=dtype, **options)
+
+
+def lasting(reference: AutoencoderReference | None) -> AutoencoderReference | None:
+    """The reference that a saved copy of a model may hold.
+
+    None, which stores the autoencoder in the copy, for an embedded one: another release of the package may hold another.
+    """
+    return None if reference is None or is_embedded(reference.repo_id) else reference
 
 
 def model_config(

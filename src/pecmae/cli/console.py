@@ -182,11 +182,23 @@ def render_evaluation(values: Mapping[str, Any]) -> str:
 
 
 def render_zoo(rows: Sequence[dict[str, Any]]) -> str:
-    """Format what can be loaded by name as a table, what there is before what nobody has published."""
+    """Format what can be loaded by name as a table, and below it, apart, what nobody has published."""
+    waiting = [row for row in rows if row["state"] == "not published"]
+    ready = [row for row in rows if row not in waiting]
+    tables = [_zoo_table(ready)]
+    if waiting:
+        tables += [
+            "\nTo be trained first: nobody has published their weights; --model NAME says the command.\n\n",
+            _zoo_table(waiting),
+        ]
+    return "".join(tables)
+
+
+def _zoo_table(rows: Sequence[dict[str, Any]]) -> str:
     table = Table(box=None, pad_edge=False)
     for name in ("name", "kind", "state", "segment", "classes", "licence", "description"):
         table.add_column(name, overflow="fold", no_wrap=name in ("name", "state"))
-    for row in sorted(rows, key=lambda row: row["state"] == "not published"):
+    for row in rows:
         cells = (f"{row['segment_seconds']:g} s", str(len(row["labels"]) or "–"), row["license"], row["description"])
         table.add_row(row["name"], row["kind"], row["state"], *cells, style="dim" if row["state"] == "not published" else None)
     return render_table(table)

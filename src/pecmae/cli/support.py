@@ -332,7 +332,7 @@ def zoo_rows() -> list[dict[str, Any]]:
     rows = []
     for entry in ZOO.values():
         if entry.source == "embedded":
-            state = "embedded" if (embedded_directory() / "config.json").is_file() else "missing"
+            state = "embedded" if (embedded_directory(entry.name) / "config.json").is_file() else "missing"
         elif entry.source == "published":
             state = "cached" if _is_cached(entry) else "download"
         else:

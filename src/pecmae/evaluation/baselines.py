@@ -13,6 +13,8 @@ import torch
 from pecmae.data.tracks import EmbeddedTracks
 from pecmae.evaluation.tracks import Evaluation
 
+# Segments that vote on the class of another.
+NEIGHBOURS = 10
 MLP_HIDDEN = 256
 MLP_EPOCHS, MLP_PATIENCE = 60, 8
 MLP_DECAYS = (1e-4, 1e-1)
@@ -78,6 +80,33 @@ class NearestCentroid:
         """Minus the squared distance to each centroid."""
         differences = self.standardised(z)[:, None] - self.centroids  # (N, C, D)
         return -np.square(differences).sum(-1)
+
+
+class NearestNeighbours:
+    """The classes of the nearest training segments, by standardised embeddings.
+
+    Parameters
+    ----------
+    data : EmbeddedTracks
+        Training segments.
+    num_classes : int
+        C.
+    count : int
+        Neighbours that are asked.
+    """
+
+    def __init__(self, data: EmbeddedTracks, num_classes: int, count: int = NEIGHBOURS) -> None:
+        from sklearn.neighbors import KNeighborsClassifier
+
+        self.standardised, self.num_classes = Standardised(data.z.numpy()), num_classes
+        self.classifier = KNeighborsClassifier(min(count, len(data.z)))
+        self.classifier.fit(self.standardised(data.z.numpy()), data.labels.numpy())
+
+    def scores(self, z: np.ndarray) -> np.ndarray:
+        """Share of the neighbours that are of each class."""
+        found = np.zeros((len(z), self.num_classes), np.float32)
+        found[:, self.classifier.classes_] = self.classifier.predict_proba(self.standardised(z))
+        return found
 
 
 class MLPBaseline:

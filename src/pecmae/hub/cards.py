@@ -19,8 +19,8 @@ from pecmae.core.files import read_text
 from pecmae.core.options import refuse_unknown
 from pecmae.errors import ConfigError
 from pecmae.hub.card_marks import BEGIN, END, adopted, renewed
-from pecmae.hub.resolve import CARD_FILE, EDITS_FILE
-from pecmae.hub.zoo import find_entry
+from pecmae.hub.resolve import CARD_FILE, EDITS_FILE, embedded_autoencoder
+from pecmae.hub.zoo import find_entry, is_embedded
 
 TAGS = ("audio", "music", "interpretability", "prototypes")
 PIPELINE_TAGS = {"model": "audio-classification", "autoencoder": "feature-extraction"}
@@ -159,9 +159,9 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
     if config["autoencoder"] is not None:
         found["autoencoder"] = config["autoencoder"]["repo_id"]
         found["autoencoder_revision"] = config["autoencoder"]["revision"]
-    else:
-        inside = read_json_config(directory / "autoencoder" / "config.json", format_version=FORMAT_VERSION)
-        found["segment_seconds"] = inside["segment_seconds"]
+    if config["autoencoder"] is None or is_embedded(config["autoencoder"]["repo_id"]):
+        folder = embedded_autoencoder() if config["autoencoder"] else directory / "autoencoder"
+        found["segment_seconds"] = read_json_config(folder / "config.json", format_version=FORMAT_VERSION)["segment_seconds"]
     return card_facts({**found, **facts})
 
 

@@ -16,7 +16,7 @@ from pecmae.core.configs import read_json
 from pecmae.core.files import finish_saving, save_directory_atomically
 from pecmae.errors import ConfigError, HubError, PecmaeError
 from pecmae.hub.download import DownloadOptions, checked, download
-from pecmae.hub.zoo import ZooEntry, embedded_directory, find_entry, known_names
+from pecmae.hub.zoo import SHARED_AUTOENCODER, ZooEntry, embedded_directory, find_entry, known_names
 
 # The files of a model directory. The autoencoder and the scheduler are inside only in a self-contained bundle.
 REQUIRED_FILES = ("config.json", "model.safetensors")
@@ -121,7 +121,7 @@ def resolve_directory(
 
 
 def resolve_model(model_id: str | os.PathLike[str] | None = None, **options: Unpack[DownloadOptions]) -> Path:
-    """Return the directory of a model: of the embedded one for None or "mini", else see `resolve_directory`."""
+    """Return the directory of a model: of an embedded one for its name or None ("mini"), else see `resolve_directory`."""
     entry = _find_entry("mini" if model_id is None else model_id)
     if entry is None:
         assert model_id is not None
@@ -131,7 +131,12 @@ def resolve_model(model_id: str | os.PathLike[str] | None = None, **options: Unp
             f"{entry.name!r} is an autoencoder, without labels; load it with Autoencoder.from_pretrained, "
             f"or give a model ({', '.join(known_names('model'))}, a directory or a Hub id)."
         )
-    return _embedded(entry)
+    return _embedded(entry.name)
+
+
+def embedded_autoencoder() -> Path:
+    """Directory of the autoencoder that all embedded models share."""
+    return _embedded(SHARED_AUTOENCODER) / "autoencoder"
 
 
 def resolve_autoencoder(
@@ -145,7 +150,7 @@ def resolve_autoencoder(
     Parameters
     ----------
     model_id : str, os.PathLike or None
-        A name of the zoo, a directory, or a Hub id; None is the autoencoder of the embedded model.
+        A name of the zoo, a directory, or a Hub id; None is the autoencoder of the embedded models.
     convert : callable
         Called as `convert(published, output_directory)` the first time a published autoencoder is loaded; what it
         writes is kept.
@@ -157,7 +162,7 @@ def resolve_autoencoder(
         assert model_id is not None
         return resolve_directory(model_id, required=REQUIRED_FILES, optional=(CARD_FILE,), **options)
     if entry.kind == "model":
-        return _embedded(entry) / "autoencoder"
+        return embedded_autoencoder()
     published = download_published_autoencoder(entry, **options)
     converted = cached_conversion_directory(entry, published.commit, cache_dir=options.get("cache_dir"))
     if options.get("force_download", False) or not all((converted / name).is_file() for name in REQUIRED_FILES):
@@ -206,10 +211,10 @@ def _find_entry(model_id: str | os.PathLike[str]) -> ZooEntry | None:
     return entry
 
 
-def _embedded(entry: ZooEntry) -> Path:
-    folder = embedded_directory()
+def _embedded(name: str) -> Path:
+    folder = embedded_directory(name)
     if not (folder / REQUIRED_FILES[0]).is_file():
-        raise HubError(f"{entry.name!r} is missing from this installation of pecmae ({folder}); install it again.")
+        raise HubError(f"{name!r} is missing from this installation of pecmae ({folder}); install it again.")
     return folder
 
 

@@ -18,6 +18,7 @@ MEDLEY_INSTRUMENTS = (
     "trumpet",
     "violin",
 )
+MUSIC_STYLES = ("ambient", "classical", "electronic", "jazz", "metal", "rock")
 XAI_GENRES = (
     "afrobeat",
     "ambient",
@@ -44,6 +45,9 @@ XAI_GENRES = (
     "soul",
     "swing",
 )
+
+# The model that the other embedded ones have their autoencoder from, so that a wheel holds it once.
+SHARED_AUTOENCODER = "mini"
 
 # How the scripts are told that a folder holds a data set as it was unpacked; XAI-Genre is not public.
 _DATASET_OPTIONS = {"GTZAN": " --dataset gtzan", "Medley-Solos-DB": " --dataset medley-solos-db"}
@@ -144,6 +148,28 @@ _ENTRIES = (
         labels=GTZAN_GENRES,
         dataset="music composed by rule in ten styles and rendered with three General MIDI sound fonts",
     ),
+    ZooEntry(
+        name="mini-instruments",
+        aliases=("pecmae-mini-instruments",),
+        kind="model",
+        source="embedded",
+        description="Small model inside the package: the eight instruments of Medley-Solos-DB, learned from rendered solos.",
+        license="apache-2.0",
+        segment_seconds=4.0,
+        labels=MEDLEY_INSTRUMENTS,
+        dataset="solos composed by rule and rendered with four General MIDI sound fonts",
+    ),
+    ZooEntry(
+        name="mini-styles",
+        aliases=("pecmae-mini-styles",),
+        kind="model",
+        source="embedded",
+        description="Small model inside the package: six styles of recorded and produced music, by weak labels.",
+        license="apache-2.0",
+        segment_seconds=4.0,
+        labels=MUSIC_STYLES,
+        dataset="freely licensed music from Debian's packages",
+    ),
     _published_autoencoder(4, "FMA"),
     _published_autoencoder(10, "FMA and Jamendo"),
     *(
@@ -167,6 +193,15 @@ def known_names(kind: Literal["model", "autoencoder"] | None = None) -> list[str
     return [entry.name for entry in ZOO.values() if entry.available and kind in (None, entry.kind)]
 
 
-def embedded_directory() -> Path:
-    """Directory of the model that comes with the package, in the layout of any model directory."""
-    return Path(str(files("pecmae") / "assets" / "pecmae-mini"))
+def embedded_directory(name: str = SHARED_AUTOENCODER) -> Path:
+    """Directory of a model that comes with the package, in the layout of any model directory.
+
+    The embedded models share one autoencoder, which lies in the directory of `SHARED_AUTOENCODER`.
+    """
+    return Path(str(files("pecmae") / "assets" / f"pecmae-{name}"))
+
+
+def is_embedded(name: str) -> bool:
+    """Whether a model of this name comes with the package."""
+    entry = find_entry(name)
+    return entry is not None and entry.source == "embedded"
