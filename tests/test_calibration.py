@@ -12,7 +12,8 @@ import soundfile
 import torch
 from scipy.special import softmax
 
-from pecmae import PECMAE, PrototypeHead, PrototypeHeadConfig
+from audio_trees import write_tone
+from pecmae import PECMAE, PrototypeHead, PrototypeHeadConfig, fit
 from pecmae.data.collection import Clip, Collection
 from pecmae.data.split_record import SplitRecord
 from pecmae.data.splits import hold_out_calibration
@@ -21,6 +22,7 @@ from pecmae.errors import ConfigError
 from pecmae.evaluation.trust import choose_calibration_clips
 from pecmae.hub.resolve import CALIBRATION_FILE
 from pecmae.prototypes.calibration import Calibration, calibrate, class_distances, fit_temperature
+from pecmae.prototypes.fitting import HEAD_SETTINGS
 
 RATE = 24_000
 DIM = 16
@@ -302,3 +304,21 @@ def test_the_console_calibrates_and_touches_nothing_else(tiny_model_dir, tmp_pat
     status, _, err = run("calibrate", "model", "--data", "data")
     assert status == 1
     assert "'polka' is no class of the model, which has blues, jazz, rock" in err
+
+
+def test_fitting_holds_out_clips_and_calibrates(tiny_autoencoder, tmp_path):
+    for number in range(160):
+        write_tone(tmp_path / "data" / ("low" if number % 2 else "high") / f"{number}.wav", number + 1000 * (number % 2), 0.1)
+    settings = replace(HEAD_SETTINGS, steps=5, batch_size=8)
+    result = fit(tmp_path / "data", tmp_path / "run", autoencoder=tiny_autoencoder, prototypes_per_class=2, settings=settings)
+    sizes = {split: len(clips) for split, clips in result.collection.splits.items()}
+    assert sizes == {"train": 92, "validation": 24, "calibration": 20, "test": 24}
+    assert set(result.evaluations) == {"train", "validation", "test"}
+    assert result.model.calibration is not None
+    assert result.model.calibration.num_tracks == 20
+    loaded = PECMAE.from_pretrained(tmp_path / "run" / "model")
+    assert loaded.calibration is not None
+    assert len(SplitRecord.load(tmp_path / "run" / "model").splits["calibration"]) == 20
+    without = fit(tmp_path / "data", autoencoder=tiny_autoencoder, prototypes_per_class=2, settings=settings,
+                  calibration_share=0, cache=tmp_path / "run" / "cache")  # fmt: skip
+    assert without.model.calibration is None

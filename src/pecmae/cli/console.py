@@ -168,7 +168,8 @@ def render_evaluation(values: Mapping[str, Any]) -> str:
     for label in tracks["labels"]:
         recall = tracks["recalls"].get(label)
         table.add_row(f"  {harmless(label)}", "not measured: no tracks" if recall is None else f"{recall:.3f}")
-    table.add_row("calibration error", f"{tracks['calibration_error']:.3f}")
+    for name, value in _confidence_rows(values["confidence"]):
+        table.add_row(name, value)
     for name, value in reasons.items():
         table.add_row(name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value))
     if "round_trip" in values:
@@ -179,6 +180,23 @@ def render_evaluation(values: Mapping[str, Any]) -> str:
     if tracks["failed"]:
         table.add_row("failed", f"{len(tracks['failed'])} files")
     return render_table(table)
+
+
+def _confidence_rows(confidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What scores and calibrated probabilities are worth, one line for each figure."""
+    for kind in ("scores", "probabilities"):
+        if kind in confidence:
+            found = confidence[kind]
+            errors = f"{found['calibration_error']:.3f}, Brier {found['brier']:.3f}, NLL {found['negative_log_likelihood']:.3f}"
+            yield f"calibration error of {kind}", f"{errors}, area under risk {found['area_under_risk']:.3f}"
+    if "sets" not in confidence:
+        yield "probabilities", "not calibrated: pecmae calibrate MODEL --data DATA"
+        return
+    sets, given = confidence["sets"], confidence["given"]
+    yield f"sets at {sets['wanted']:.0%}", f"hold the true class in {sets['coverage']:.1%}, {sets['size']:.2f} classes each"
+    wrong = "" if given["wrong"] is None else f", of which {given['wrong']:.1%} are wrong"
+    yield "sure labels", f"{given['share']:.1%}{wrong}"
+    yield "called unknown", f"{confidence['refused']:.1%}"
 
 
 def render_zoo(rows: Sequence[dict[str, Any]]) -> str:

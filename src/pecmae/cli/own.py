@@ -163,6 +163,10 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", parser=user_path, help="Draw the confusion matrix (.png, .svg, .pdf).")
     ] = None,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=user_path, help="Draw how often labels of a confidence are right (likewise)."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -182,7 +186,8 @@ def evaluate(
 
     DATA is what `pecmae fit` takes. Where it has no splits, the model says which clips it was not fitted on.
     """
-    for path, endings in ((picture, (".png", ".svg", ".pdf")), (output, (".json", ".txt"))):
+    pictures = (".png", ".svg", ".pdf")
+    for path, endings in ((picture, pictures), (reliability, pictures), (output, (".json", ".txt"))):
         if path is not None:
             support.check_output_file(path)
             support.check_ending(path, endings)
@@ -204,6 +209,10 @@ def evaluate(
         console.say(note, "warning")
     if picture is not None:
         report.evaluation.plot().savefig(picture, dpi=150)
+    if reliability is not None:
+        from pecmae.evaluation.plots import plot_reliability
+
+        plot_reliability(report.values["confidence"]).savefig(reliability, dpi=150)
     if output is not None:
         text = output.suffix.lower() == ".txt"
         console.deliver(console.render_evaluation(report.values) if text else console.as_json(report.values), output)

@@ -5,8 +5,8 @@ Shapes: B panels, N samples, C classes, M prototypes, S segments.
 
 import io
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,33 @@ def save_small(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = 100
     figure.savefig(whole, format="png", dpi=dpi)
     picture = Image.open(whole).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     picture.save(path, optimize=True)
+
+
+def plot_reliability(report: Mapping[str, Any], *, title: str = "") -> "Figure":
+    """Draw how often labels of a confidence are right, before and after calibration, beside the line where both are equal.
+
+    Parameters
+    ----------
+    report : mapping
+        From `pecmae.evaluation.confidence.confidence_report`.
+    title : str
+
+    Raises
+    ------
+    PecmaeError
+        matplotlib is not installed.
+    """
+    figure = new_figure(4.5, 4.5)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    for name, marker, label in (("scores", "o", "scores"), ("probabilities", "s", "calibrated probabilities")):
+        if name in report:
+            bins, error = report[name]["bins"], report[name]["calibration_error"]
+            points = [[part[key] for part in bins] for key in ("confidence", "right")]
+            axes.plot(*points, marker=marker, markersize=4, label=f"{label}, error {error:.3f}")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="share of labels that are right", title=plain(title))
+    axes.legend(loc="upper left", frameon=False)
+    return figure
 
 
 def plot_confusion(confusion: np.ndarray, classes: Sequence[str], *, title: str = "") -> "Figure":

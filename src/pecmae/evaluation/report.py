@@ -11,6 +11,7 @@ from pecmae.data.collection import Clip, Collection
 from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.split_record import ChosenClips, SplitRecord, choose_clips
 from pecmae.data.tracks import embed_files
+from pecmae.evaluation.confidence import confidence_report
 from pecmae.evaluation.prototypes import PrototypeHealth, prototype_health
 from pecmae.evaluation.sounds import check_round_trip, check_sonification
 from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
@@ -76,6 +77,7 @@ def evaluate_model(
     evaluation = evaluate_embedded(model.head, model.labels, tracks, failed)
     notes = (*collection.notes, *chosen.notes)
     values: dict[str, Any] = {"data": collection.name, "split": split, "tracks": evaluation.to_dict(), "notes": list(notes)}
+    values["confidence"] = confidence_report(model.head, model.calibration, tracks)
     values["reasons"] = track_reasons(model.head, tracks).to_dict()
     if round_trips:
         values["round_trip"] = check_round_trip(model, _drawn(chosen.clips, failed, round_trips))
