@@ -25,7 +25,7 @@ from pecmae.autoencoder.decoding import sonified
 from pecmae.autoencoder.embedding import TrackEmbedding, embed_track, embed_tracks
 from pecmae.autoencoder.model import Autoencoder, SamplingOptions
 from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
-from pecmae.core.devices import pick_device, pick_dtype
+from pecmae.core.devices import answering, pick_device, pick_dtype
 from pecmae.core.files import save_directory_atomically, user_path, write_json
 from pecmae.errors import CheckpointError, ConfigError, PecmaeError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
@@ -40,6 +40,7 @@ from pecmae.model_files import (
     write_model,
 )
 from pecmae.prototypes.calibration import Calibration
+from pecmae.prototypes.counterfactuals import STOPS, Counterfactual, shortest_walk
 from pecmae.prototypes.explanations import Explanation, explanation_of
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
@@ -305,6 +306,73 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         prediction = self._predict(source, sampling_rate, batch_size)
         explanation = explanation_of(self.head, self.labels, prediction)
         return replace(explanation, listen=lambda: self._reasons(explanation, source, sampling_rate))
+
+    def counterfactual(
+        self,
+        source: AudioSource,
+        label: str,
+        *,
+        segment: int | None = None,
+        sampling_rate: int | None = None,
+        seed: int = 0,
+        **options: Unpack[SamplingOptions],
+    ) -> Counterfactual:
+        """Tell what would have to be different for a track to be called `label`, and make it audible.
+
+        z walks towards prototypes of that class until the label flips; on the way it is decoded at `STOPS`, always from the
+        same noise, and each sound is given back to the model. How far it has to go is the margin of the label.
+
+        Parameters
+        ----------
+        source : path or array
+            As for `predict`.
+        label : str
+            Another class than the predicted one.
+        segment : int, optional
+            Walk with this segment alone; by default the whole track walks, and the segment that spoke most for its label is
+            heard.
+        sampling_rate : int, optional
+            Of an array, in Hz.
+        seed : int
+            Of the noise.
+        **options
+            As for `Autoencoder.generate`.
+
+        Raises
+        ------
+        ValueError
+            There is no such class or segment, or the track is called that already.
+        PecmaeError
+            No walk flips the label.
+        """
+        track = self.embed_track(source, sampling_rate=sampling_rate)
+        if segment is not None and not 0 <= segment < len(track.z):
+            raise ValueError(f"segment={segment} does not exist; the track has {len(track.z)}, numbered from 0.")
+        chosen = slice(None) if segment is None else slice(segment, segment + 1)
+        z, weights = track.z[chosen], track.weights[chosen]
+        walk = shortest_walk(self.head, self.labels, z, label, weights=weights if weights.any() else None)
+        own = self.head.in_float32()(z.to(self.head.prototypes.device))[:, self.labels.index(walk.label)].detach().cpu()
+        heard = int(own.argmax())
+        points = walk.z[:, heard].to(self.autoencoder.device)  # (stops, D)
+        latents = self.autoencoder.draw_latents(1, torch.Generator().manual_seed(seed)).expand(len(points), -1, -1)
+        settings: SamplingOptions = {"scheduler": self.solver, **options}
+        with answering(self.autoencoder.device):
+            sounds = self.autoencoder.decode(points, latents=latents, **settings).float().cpu().numpy()
+            again = self.head.in_float32()(self.autoencoder.encode(torch.from_numpy(self.preparation.centre(sounds))))
+        scores = self.head.scores(torch.from_numpy(walk.logits)).tolist()
+        return Counterfactual(
+            label=walk.label,
+            rival=walk.rival,
+            stops=STOPS,
+            scores=tuple(dict(zip(self.labels, row, strict=True)) for row in scores),
+            sounds=sounds,
+            heard_as=tuple(self.labels[index] for index in again.argmax(1).tolist()),
+            sampling_rate=self.sampling_rate,
+            segment=heard if segment is None else segment,
+            prototype=self.prototype_name(int(walk.prototypes[heard])),
+            distance=walk.distance,
+            share=walk.share,
+        )
 
     def listen(self, labels: str | Sequence[str] | None = None, *, prototype: int | None = None, seed: int = 0) -> Players:
         """Sonify prototypes for a notebook, which shows them as players; parameters and errors as for `sonify`."""
