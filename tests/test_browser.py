@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from pecmae import PECMAE
 from pecmae.explain.gallery import write_gallery
 from pecmae.explain.report import explain_tracks
 from pecmae.explain.sounds import PrototypeSounds
+from pecmae.prototypes.calibration import calibrate
+from test_calibration import tracks_around
 from test_report import HOSTILE, tiny_neighbours
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -60,6 +63,19 @@ def report_page(tiny_model, tmp_path_factory, cache) -> Path:
     sounds = PrototypeSounds(tiny_model, cache)
     paths = [folder / HOSTILE, folder / "second.wav"]
     explain_tracks(tiny_model, paths, folder / "report.html", name="tiny", neighbours=neighbours, sounds=sounds)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def calibrated_page(tiny_model, tmp_path_factory, cache) -> Path:
+    """A track by a model that knows what is usual."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    tracks = tracks_around(tiny_model.head, 60)
+    model = PECMAE(
+        tiny_model.autoencoder, tiny_model.head, tiny_model.labels, calibration=calibrate(tiny_model.head, tracks, tracks)
+    )
+    soundfile.write(folder / "tone.wav", 0.4 * np.sin(np.arange(26_400) / 9), RATE)
+    explain_tracks(model, [folder / "tone.wav"], folder / "report.html", name="tiny", sounds=PrototypeSounds(model, cache))
     return folder / "report.html"
 
 
@@ -213,6 +229,22 @@ class TestReport:
             cells = [number(cell.text) for cell in report.find_elements(By.CSS_SELECTOR, f"#{table} td.figure")]
             assert sum(cells[:-1]) == pytest.approx(cells[-1], abs=1e-9)
             report.find_element(By.ID, "swap").click()
+
+    @pytest.mark.parametrize("table", ["decision", "contrast"])
+    def test_reasons_are_told_beside_what_is_usual_where_that_is_known(self, browser, calibrated_page, table):
+        page = opened(browser, calibrated_page)
+        rows = page.find_elements(By.CSS_SELECTOR, f"#{table} tbody tr")
+        assert rows[-2].find_element(By.TAG_NAME, "th").text == "what is usual"
+        cells = [number(row.find_element(By.CSS_SELECTOR, "td.figure").text) for row in rows]
+        assert sum(cells[:-1]) == pytest.approx(cells[-1], abs=1e-9)
+        track = data(page, "track-0")
+        explanation = track["explanation"]
+        first, second = (explanation["labels"].index(explanation[which]) for which in ("label", "runner_up"))
+        expected = explanation["baseline"][first] - (explanation["baseline"][second] if table == "contrast" else 0)
+        assert cells[-2] == pytest.approx(expected, abs=0.003)
+        assert f"It is right with a probability of {track['probability']:.2f}" in page.find_element(By.CLASS_NAME, "lede").text
+        assert "a lead of 0.1 makes one score 2.7 times the other" in page.find_element(By.ID, "temperature").text
+        assert problems(page) == []
 
     def test_numbers_are_those_of_the_json(self, report):
         track = data(report, "track-0")

@@ -17,8 +17,10 @@ from pecmae.explain.media import outline, picture_uri
 from pecmae.explain.pages import Page, model_facts, readable, render_page
 from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
 from pecmae.model import PECMAE
-from pecmae.prototypes.explanations import Explanation
+from pecmae.prototypes.calibration import RISK
+from pecmae.prototypes.explanations import Explanation, explanation_of
 from pecmae.prototypes.neighbours import Neighbours
+from pecmae.prototypes.outputs import Prediction
 
 # Prototypes that get a sound for one track, unless the caller says otherwise.
 SOUNDS_PER_TRACK = 24
@@ -55,6 +57,11 @@ class TrackReport:
     segments: tuple[SegmentView, ...]
     # The whole track: {"type": media type, "data": base64}.
     sound: dict[str, str]
+    # How likely the label is right; None where the model is not calibrated. And why to doubt it, in sentences.
+    probability: float | None = None
+    doubts: tuple[str, ...] = ()
+    # What scores are the softmax of the logits divided by; None where they are none.
+    temperature: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: all but the sound."""
@@ -63,6 +70,9 @@ class TrackReport:
             "duration": self.duration,
             "label": self.explanation.label,
             "score": self.scores[self.explanation.label],
+            "probability": self.probability,
+            "doubts": list(self.doubts),
+            "temperature": self.temperature,
             "scores": self.scores,
             "explanation": self.explanation.to_dict(),
             "winners": self.explanation.winners.tolist(),
@@ -117,7 +127,8 @@ def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: i
     FileNotFoundError, AudioError
         There is no such file; or it holds no usable audio.
     """
-    explanation = model.explain(path, batch_size=batch_size)
+    prediction = model.predict(path, batch_size=batch_size)
+    explanation = explanation_of(model.head, model.labels, prediction)
     views, sound = _look_and_listen(model, path)
     scores = model.head.scores(torch.from_numpy(explanation.logits)).numpy()
     order = np.argsort(-scores, kind="stable")
@@ -128,7 +139,20 @@ def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: i
         duration=views[-1].start + views[-1].seconds,
         segments=views,
         sound=sound,
+        probability=prediction.probability,
+        doubts=_doubts(prediction),
+        temperature=model.head.config.temperature if model.head.config.classification_loss == "cross_entropy" else None,
     )
+
+
+def _doubts(prediction: Prediction) -> tuple[str, ...]:
+    """Why not to rely on a label, where the model knows."""
+    doubts = []
+    if prediction.unsure:
+        doubts.append(f"The model is unsure: of such labels more than {RISK:.0%} may be wrong.")
+    if prediction.known is False:
+        doubts.append("The track is unlike all that it knows; a label says little then.")
+    return tuple(doubts)
 
 
 def _look_and_listen(model: PECMAE, path: str | os.PathLike[str]) -> tuple[tuple[SegmentView, ...], dict[str, str]]:
@@ -167,7 +191,8 @@ def prototypes_to_hear(track: TrackReport, count: int = SOUNDS_PER_TRACK) -> lis
     order = np.argsort(-explanation.logits, kind="stable")
     chosen: list[int] = []
     for index, wanted in zip(order, (_FOR_PREDICTED, _FOR_RUNNER_UP), strict=False):
-        chosen += np.argsort(-np.abs(explanation.contributions[index]), kind="stable")[:wanted].tolist()
+        given = explanation.contributions if explanation.differences is None else explanation.differences
+        chosen += np.argsort(-np.abs(given[index]), kind="stable")[:wanted].tolist()
     heard = [winner for winner, view in zip(explanation.winners, track.segments, strict=True) if not view.silent]
     wins = np.bincount(np.array(heard, int), minlength=len(explanation.prototype_labels))
     winners = [int(m) for m in np.argsort(-wins, kind="stable") if wins[m]]

@@ -32,7 +32,21 @@ class TrackView {
 
   segmentValues(s, c) {
     const { segment_similarities, weight } = this.track.explanation;
-    return segment_similarities[s].map((value, m) => value * weight[c][m]);
+    return segment_similarities[s].map((value, m) => value * weight[c][m] - this.usual(c, m));
+  }
+
+  /** What a prototype gives to a class's logit on average over the training data; 0 where the model does not know. */
+  usual(c, m) {
+    const { contributions, differences } = this.track.explanation;
+    return differences ? contributions[c][m] - differences[c][m] : 0;
+  }
+
+  /** What prototypes gave, as far as it is more than usual, and the rest of the logits. */
+  given() {
+    const { contributions, differences, bias, baseline } = this.track.explanation;
+    return differences
+      ? { values: differences, rest: baseline, restName: 'what is usual', more: ', beside what is usual' }
+      : { values: contributions, rest: bias, restName: 'bias', more: '' };
   }
 
   /** What a segment would be labelled by itself. */
@@ -42,8 +56,8 @@ class TrackView {
   }
 
   contrastValues(a, b) {
-    const { contributions } = this.track.explanation;
-    return contributions[a].map((value, m) => value - contributions[b][m]);
+    const { values } = this.given();
+    return values[a].map((value, m) => value - values[b][m]);
   }
 
   // Drawing.
@@ -90,12 +104,20 @@ class TrackView {
         ', score ',
         h('span', { class: 'figure', id: 'score' }, fixed(score)),
         second ? `; then ${second[0]}, ${fixed(second[1])}.` : '.',
+        this.track.probability === null ? '' : ` It is right with a probability of ${fixed(this.track.probability)}.`,
+        ...this.track.doubts.map((doubt) => ` ${doubt}`),
         ` ${count} of ${heard} segments ${count === 1 ? 'is' : 'are'} closest to a prototype of ${label}.`,
         alone === count ? '' : ` By all prototypes together ${alone} ${alone === 1 ? 'is' : 'are'} ${label}.`,
-        silent ? ` ${silent} ${silent === 1 ? 'is' : 'are'} silent: no evidence, though the average counts ${silent === 1 ? 'it' : 'them'}.` : '',
+        silent ? ` ${silent} ${silent === 1 ? 'is' : 'are'} silent: no evidence${this.counted() ? `, though the average counts ${silent === 1 ? 'it' : 'them'}` : ''}.` : '',
       ),
       h('p', { class: 'hint' }, `${clock(duration)} in ${segments.length} segments of ${page.segment_seconds} s.`),
     );
+  }
+
+  /** Whether silence votes: in models made before there was a rule for it. */
+  counted() {
+    const { segments, explanation } = this.track;
+    return segments.some((segment, s) => segment.silent && explanation.segment_weights[s] > 0);
   }
 
   hint() {
@@ -274,9 +296,10 @@ class TrackView {
       h('div', { class: 'figures' }, figures),
       segment.silent ? null : this.nearest(winner),
       this.ledger({
-        title: `What this segment gives to ${this.labels[this.target]}`,
+        title: `What this segment gives to ${this.labels[this.target]}${this.given().more}`,
         values: this.segmentValues(s, this.target),
-        bias: this.track.explanation.bias[this.target],
+        bias: this.given().rest[this.target],
+        biasName: this.given().restName,
         total: this.segmentLogit(s, this.target),
         sum: `logit of ${this.labels[this.target]} here`,
         classes: [this.target],
@@ -331,13 +354,15 @@ class TrackView {
   drawTrack() {
     const { explanation } = this.track;
     const [target, against] = [this.target, this.against];
+    const { values: given, rest, restName, more } = this.given();
     const parts = [
       h('h2', {}, 'Whole track ', h('span', { class: 'light' }, 'average of all segments')),
       this.ledger({
         id: 'decision',
-        title: `What makes up ${this.labels[target]}`,
-        values: explanation.contributions[target],
-        bias: explanation.bias[target],
+        title: `What makes up ${this.labels[target]}${more}`,
+        values: given[target],
+        bias: rest[target],
+        biasName: restName,
         total: explanation.logits[target],
         sum: `logit of ${this.labels[target]}`,
         classes: [target],
@@ -351,7 +376,8 @@ class TrackView {
           id: 'contrast',
           title: `${this.labels[target]} against ${this.labels[against]}`,
           values,
-          bias: explanation.bias[target] - explanation.bias[against],
+          bias: rest[target] - rest[against],
+          biasName: restName,
           total: explanation.logits[target] - explanation.logits[against],
           sum: 'difference of the logits',
           classes: [target, against],
@@ -362,7 +388,18 @@ class TrackView {
         h('p', { class: 'hint', id: 'plainness' }, this.plainness()),
       );
     }
+    if (this.track.temperature) parts.push(h('p', { class: 'hint', id: 'temperature' }, this.spread()));
     this.trackPanel.replaceChildren(...parts);
+  }
+
+  /** Why logits that lie close together are scores that lie far apart. */
+  spread() {
+    const { temperature } = this.track;
+    const factor = Math.exp(0.1 / temperature);
+    return (
+      `Scores are the softmax of the logits divided by ${temperature}, the temperature the model was trained with: ` +
+      `a lead of 0.1 makes one score ${factor >= 10 ? Math.round(factor) : factor.toFixed(1)} times the other.`
+    );
   }
 
   /** How plain the reasons for the label are: which prototype is closest, how many decide, and how much is taken back. */
@@ -394,7 +431,7 @@ class TrackView {
    *
    * `classes` are the classes whose other prototypes get a row of their own; `both` shows as many for as against.
    */
-  ledger({ id = null, title, values, bias, total, sum, classes, both = false, sounds = false }) {
+  ledger({ id = null, title, values, bias, biasName = 'bias', total, sum, classes, both = false, sounds = false }) {
     const digits = digitsFor([total, ...values]);
     const unit = 10 ** digits;
     const round = (value) => Math.round(value * unit);
@@ -407,7 +444,7 @@ class TrackView {
     };
     for (const c of classes) group(`other ${this.labels[c]}`, others.filter((m) => classOf(m) === c), colour(c));
     group('of other classes', others.filter((m) => !classes.includes(classOf(m))), null);
-    rows.push({ name: 'bias', value: round(bias), raw: bias, kind: 'rest' });
+    rows.push({ name: biasName, value: round(bias), raw: bias, kind: 'rest' });
     // Rounding leaves a unit or two of the last digit: the row that notices it least takes them, so that the column adds up as it is read.
     const largest = rows.reduce((best, row) => (Math.abs(row.value) > Math.abs(best.value) ? row : best));
     largest.value += round(total) - rows.reduce((whole, row) => whole + row.value, 0);
