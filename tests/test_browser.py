@@ -13,7 +13,7 @@ import soundfile
 
 from pecmae import PECMAE
 from pecmae.explain.gallery import write_gallery
-from pecmae.explain.report import explain_tracks
+from pecmae.explain.report import build_report, describe_track, explain_tracks
 from pecmae.explain.sounds import PrototypeSounds
 from pecmae.prototypes.calibration import calibrate
 from test_calibration import tracks_around
@@ -75,7 +75,10 @@ def calibrated_page(tiny_model, tmp_path_factory, cache) -> Path:
         tiny_model.autoencoder, tiny_model.head, tiny_model.labels, calibration=calibrate(tiny_model.head, tracks, tracks)
     )
     soundfile.write(folder / "tone.wav", 0.4 * np.sin(np.arange(26_400) / 9), RATE)
-    explain_tracks(model, [folder / "tone.wav"], folder / "report.html", name="tiny", sounds=PrototypeSounds(model, cache))
+    label = model.predict(folder / "tone.wav").label
+    rival = next(name for name in model.labels if name != label)
+    track = describe_track(model, folder / "tone.wav", counterfactual=rival)
+    build_report(model, [track], name="tiny", sounds=PrototypeSounds(model, cache)).write(folder / "report.html")
     return folder / "report.html"
 
 
@@ -244,6 +247,20 @@ class TestReport:
         assert cells[-2] == pytest.approx(expected, abs=0.003)
         assert f"It is right with a probability of {track['probability']:.2f}" in page.find_element(By.CLASS_NAME, "lede").text
         assert "a lead of 0.1 makes one score 2.7 times the other" in page.find_element(By.ID, "temperature").text
+        assert problems(page) == []
+
+    def test_a_counterfactual_is_heard_step_by_step(self, browser, calibrated_page):
+        page = opened(browser, calibrated_page)
+        walk = data(page, "track-0")["counterfactual"]
+        assert page.find_element(By.CSS_SELECTOR, "#counterfactual h2").text == f"What would make it {walk['rival']}"
+        buttons = page.find_elements(By.CSS_SELECTOR, "#counterfactual button.sound")
+        assert len(buttons) == 5
+        captions = [caption.text for caption in page.find_elements(By.CSS_SELECTOR, "#counterfactual figcaption")]
+        assert captions[0].startswith(f"0 %: {walk['label']} {walk['scores'][0][walk['label']]:.2f}")
+        assert captions[4].endswith(f"heard as {walk['heard_as'][4]}")
+        note_the_time(page)
+        buttons[4].click()
+        wait_for(lambda: furthest(page) > 0.1, "sound")
         assert problems(page) == []
 
     def test_numbers_are_those_of_the_json(self, report):

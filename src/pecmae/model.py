@@ -309,7 +309,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
 
     def counterfactual(
         self,
-        source: AudioSource,
+        source: "AudioSource | TrackEmbedding",
         label: str,
         *,
         segment: int | None = None,
@@ -324,8 +324,8 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
 
         Parameters
         ----------
-        source : path or array
-            As for `predict`.
+        source : path, array or TrackEmbedding
+            As for `predict`, or what `embed_track` returns.
         label : str
             Another class than the predicted one.
         segment : int, optional
@@ -345,7 +345,7 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         PecmaeError
             No walk flips the label.
         """
-        track = self.embed_track(source, sampling_rate=sampling_rate)
+        track = source if isinstance(source, TrackEmbedding) else self.embed_track(source, sampling_rate=sampling_rate)
         if segment is not None and not 0 <= segment < len(track.z):
             raise ValueError(f"segment={segment} does not exist; the track has {len(track.z)}, numbered from 0.")
         chosen = slice(None) if segment is None else slice(segment, segment + 1)

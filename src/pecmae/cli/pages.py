@@ -26,6 +26,10 @@ def explain(
     output: Page = Path("report.html"),
     model: Model = None,
     sounds: Annotated[int, typer.Option(metavar="N", min=0, help="Prototypes to sonify for each track, at most.")] = 24,
+    counterfactual: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Tell what would have to be different for another class, and how that sounds."),
+    ] = None,
     seed: Seed = 0,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -46,10 +50,12 @@ def explain(
         classifier, neighbours = _load(model, device, dtype)
         from pecmae.explain.report import build_report, describe_track
 
+        if counterfactual is not None and counterfactual not in classifier.labels:
+            support.refuse(f"{counterfactual!r} is no class of the model; choose from {', '.join(classifier.labels)}.")
         tracks: list[TrackReport] = []
 
         def work(path: Path) -> dict[str, Any]:
-            tracks.append(describe_track(classifier, path, batch_size=batch_size))
+            tracks.append(describe_track(classifier, path, batch_size=batch_size, counterfactual=counterfactual, seed=seed))
             return {}
 
         def show(row: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from pecmae.explain.pages import Page, model_facts, readable, render_page
 from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
 from pecmae.model import PECMAE
 from pecmae.prototypes.calibration import RISK
+from pecmae.prototypes.counterfactuals import Counterfactual
 from pecmae.prototypes.explanations import Explanation, explanation_of
 from pecmae.prototypes.neighbours import Neighbours
 from pecmae.prototypes.outputs import Prediction
@@ -60,6 +61,8 @@ class TrackReport:
     # How likely the label is right; None where the model is not calibrated. And why to doubt it, in sentences.
     probability: float | None = None
     doubts: tuple[str, ...] = ()
+    # What would have to be different for another label; None where nobody asked.
+    counterfactual: Counterfactual | None = None
     # What scores are the softmax of the logits divided by; None where they are none.
     temperature: float | None = None
 
@@ -77,7 +80,14 @@ class TrackReport:
             "explanation": self.explanation.to_dict(),
             "winners": self.explanation.winners.tolist(),
             "segments": [asdict(segment) for segment in self.segments],
+            "counterfactual": self._counterfactual(),
         }
+
+    def _counterfactual(self) -> dict[str, Any] | None:
+        walk = self.counterfactual
+        if walk is None:
+            return None
+        return walk.to_dict() | {"pictures": [picture_uri(sound, walk.sampling_rate) for sound in walk.sounds]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,12 +116,23 @@ class Report(Page):
         data = {"page": self.to_dict()} | {f"track-{index}": track.to_dict() for index, track in enumerate(self.tracks)}
         sounds = {f"sound-track-{index}": track.sound for index, track in enumerate(self.tracks)}
         sounds |= {f"sound-prototype-{prototype}": sound for prototype, sound in self.sounds.items()}
+        for index, track in enumerate(self.tracks):
+            if (walk := track.counterfactual) is not None:
+                for k, wave in enumerate(walk.sounds):
+                    sounds[f"sound-counterfactual-{index}-{k}"] = compressed(wave, walk.sampling_rate)
         names = [track.name for track in self.tracks] or [failure["path"] for failure in self.failures]
         title = names[0] if len(names) == 1 else f"{len(names)} tracks"
         return render_page("report", data, sounds, report=self, title=title)
 
 
-def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: int | None = None) -> TrackReport:
+def describe_track(
+    model: PECMAE,
+    path: str | os.PathLike[str],
+    *,
+    batch_size: int | None = None,
+    counterfactual: str | None = None,
+    seed: int = 0,
+) -> TrackReport:
     """Explain one track and take in what the page shows of it.
 
     Parameters
@@ -121,13 +142,18 @@ def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: i
         An audio file; it is streamed.
     batch_size : int, optional
         Segments that are encoded together.
+    counterfactual : str, optional
+        A class: tell what would have to be different for the track to be called that. Nothing for a track that is called that.
+    seed : int
+        Of the counterfactual's sounds.
 
     Raises
     ------
     FileNotFoundError, AudioError
         There is no such file; or it holds no usable audio.
     """
-    prediction = model.predict(path, batch_size=batch_size)
+    track = model.embed_track(path, batch_size=batch_size)
+    prediction = model.classify(track)
     explanation = explanation_of(model.head, model.labels, prediction)
     views, sound = _look_and_listen(model, path)
     scores = model.head.scores(torch.from_numpy(explanation.logits)).numpy()
@@ -140,6 +166,9 @@ def describe_track(model: PECMAE, path: str | os.PathLike[str], *, batch_size: i
         segments=views,
         sound=sound,
         probability=prediction.probability,
+        counterfactual=None
+        if counterfactual in (None, prediction.label)
+        else model.counterfactual(track, counterfactual, seed=seed),
         doubts=_doubts(prediction),
         temperature=model.head.config.temperature if model.head.config.classification_loss == "cross_entropy" else None,
     )

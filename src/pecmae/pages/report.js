@@ -74,6 +74,7 @@ class TrackView {
       h('section', { 'aria-label': 'Timeline' }, this.timeline, this.legend, h('p', { class: 'hint' }, this.hint())),
       this.controls,
       h('div', { class: 'columns' }, this.segmentPanel, this.trackPanel),
+      this.counterfactual(),
       this.classes(),
       this.footer(),
     );
@@ -118,6 +119,32 @@ class TrackView {
   counted() {
     const { segments, explanation } = this.track;
     return segments.some((segment, s) => segment.silent && explanation.segment_weights[s] > 0);
+  }
+
+  /** What would have to be different for another label, to be heard. */
+  counterfactual() {
+    const walk = this.track.counterfactual;
+    if (!walk) return null;
+    const { start, seconds } = this.track.segments[walk.segment];
+    const steps = walk.stops.map((stop, k) => {
+      const scores = [walk.label, walk.rival].map((name) => `${name} ${fixed(walk.scores[k][name])}`).join(', ');
+      const caption = `${Math.round(100 * stop)} %: ${scores}; heard as ${walk.heard_as[k]}`;
+      const sound = { id: `sound-counterfactual-${this.index}-${k}` };
+      return h('figure', {}, soundButton(`Play the sound at ${Math.round(100 * stop)} % of the way`, walk.pictures[k], sound), h('figcaption', {}, caption));
+    });
+    return h(
+      'section',
+      { class: 'panel', 'aria-label': 'What would have to be different', id: 'counterfactual' },
+      h('h2', {}, `What would make it ${walk.rival}`),
+      h(
+        'p',
+        {},
+        `The segment at ${clock(start)} – ${clock(start + seconds)} as the model decodes it, and on its way to prototype ${walk.prototype}: ` +
+          `after ${Math.round(100 * walk.share)} % of that way the label flips. All sounds start from the same noise.`,
+      ),
+      walk.verified ? null : h('p', { class: 'note' }, `Heard again, the last sound is ${walk.heard_as.at(-1)}: what is heard is not all that decides.`),
+      h('div', { class: 'figures' }, steps),
+    );
   }
 
   hint() {
