@@ -143,7 +143,7 @@ class TrackView {
           `after ${Math.round(100 * walk.share)} % of that way the label flips. All sounds start from the same noise.`,
       ),
       walk.verified ? null : h('p', { class: 'note' }, `Heard again, the last sound is ${walk.heard_as.at(-1)}: what is heard is not all that decides.`),
-      h('div', { class: 'figures' }, steps),
+      h('div', { class: 'figures walk' }, steps),
     );
   }
 
