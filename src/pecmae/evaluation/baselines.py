@@ -120,22 +120,35 @@ class MLPBaseline:
         C.
     seeds : sequence of int
         Of the initial weights and of the order of the data.
+    hidden : int
+        Width of the hidden layer.
     """
 
     def __init__(
-        self, data: EmbeddedTracks, validation: EmbeddedTracks, num_classes: int, seeds: Sequence[int] = (0, 1)
+        self,
+        data: EmbeddedTracks,
+        validation: EmbeddedTracks,
+        num_classes: int,
+        seeds: Sequence[int] = (0, 1),
+        hidden: int = MLP_HIDDEN,
     ) -> None:
+        self.hidden = hidden
         self.standardised = Standardised(data.z.numpy())
         self.num_classes = num_classes
         tries = [self._fit(data, validation, decay, seed) for decay in MLP_DECAYS for seed in seeds]
         self.validation_accuracy, self.network = max(tries, key=lambda found: found[0])
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases of both layers."""
+        return int(sum(values.size for values in (*self.network.coefs_, *self.network.intercepts_)))
 
     def _fit(self, data: EmbeddedTracks, validation: EmbeddedTracks, decay: float, seed: int) -> tuple[float, Any]:
         """The network of the best epoch, and its accuracy on the validation tracks."""
         # Imported here: scikit-learn costs a second that only fitting needs.
         from sklearn.neural_network import MLPClassifier
 
-        network = MLPClassifier((MLP_HIDDEN,), alpha=decay, random_state=seed)
+        network = MLPClassifier((self.hidden,), alpha=decay, random_state=seed)
         z, labels = self.standardised(data.z.numpy()), data.labels.numpy()
         names = tuple(map(str, range(self.num_classes)))
         best, kept, best_epoch = -1.0, None, 0

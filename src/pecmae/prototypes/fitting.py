@@ -5,11 +5,10 @@ Shapes: N segments, D width, C classes.
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypedDict
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from pecmae.data.tracks import EmbeddedTracks as EmbeddedTracks
 from pecmae.errors import ConfigError, TrainingError
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
+from pecmae.prototypes.initialisation import initial_prototypes
 from pecmae.prototypes.losses import (
     classification_loss,
     head_loss,
@@ -185,13 +185,14 @@ def fit_head(
     own_weights: bool = False,
     project: bool = False,
     refit_penalty: float | None = None,
+    initialisation: str = "kmeans",
     output: str | os.PathLike[str] | None = None,
     description: Mapping[str, Any] | None = None,
     stop_after: float | None = None,
     progress: bool = False,
     accelerator: Accelerator | None = None,
 ) -> tuple[PrototypeHead, TrainingResult]:
-    """Fit a prototype head: k-means centres first, then the published training.
+    """Fit a prototype head: k-means centres first, unless asked otherwise, then the published training.
 
     Parameters
     ----------
@@ -215,6 +216,8 @@ def fit_head(
     refit_penalty : float, optional
         Fit the linear layer alone in the end, with this penalty (`pecmae.prototypes.refitting.refit_linear`). Not in the paper.
         A finished run can be asked again with another one.
+    initialisation : {"kmeans", "interleaved", "samples", "random"}
+        Where prototypes begin, see `pecmae.prototypes.initialisation`.
     output : path, optional
         Folder of the run, where a killed one continues; nothing is written without it.
     description : mapping, optional
@@ -241,7 +244,9 @@ def fit_head(
     torch.manual_seed(settings.seed)
     head = PrototypeHead(config, mean=mean, std=std)
     with torch.no_grad():
-        centres = kmeans_prototypes(head.normalise(data.z), data.labels, config.prototype_counts, settings.seed)
+        centres = initial_prototypes(
+            head.normalise(data.z), data.labels, config.prototype_counts, kind=initialisation, seed=settings.seed
+        )
         head.prototypes.copy_(centres)
     head.linear.requires_grad_(not own_weights)
     objective = HeadObjective(head, data, validation, class_loss_weight)
@@ -257,6 +262,8 @@ def fit_head(
     facts = {**(description or {}), "class_loss_weight": class_loss_weight}
     if own_weights:  # runs from before there was a choice go on without it
         facts["own_weights"] = True
+    if initialisation != "kmeans":
+        facts["initialisation"] = initialisation
     result = train(
         objective,
         make_batch,
@@ -290,43 +297,3 @@ def normalisation_scalars(embeddings: Tensor) -> tuple[float, float]:
     """Mean over samples of the per-sample mean and standard deviation of `embeddings` [shape=(N, D)]."""
     values = embeddings.double()
     return float(values.mean(1).mean()), float(values.std(1).mean())
-
-
-def kmeans_prototypes(embeddings: Tensor, labels: Tensor, prototype_counts: Sequence[int], seed: int = 0) -> Tensor:
-    """Initial prototypes: k-means centres of each class, class-major.
-
-    The published code interleaves the centres of the classes, although its linear layer and loss take them class by class;
-    this is the order that the method means.
-
-    Parameters
-    ----------
-    embeddings : Tensor [shape=(N, D)]
-        Normalised z of the training set.
-    labels : Tensor [shape=(N,), int64]
-    prototype_counts : sequence of int [length C]
-        Centres of each class, which needs at least as many samples.
-    seed : int
-        Of k-means.
-
-    Returns
-    -------
-    Tensor [shape=(M, D)]
-
-    Raises
-    ------
-    ValueError
-        A class has fewer samples than centres.
-    """
-    # Imported here: scikit-learn costs a second that only fitting needs.
-    from sklearn.cluster import KMeans
-
-    centres = []
-    for label, count in enumerate(prototype_counts):
-        samples = embeddings[labels == label].cpu().numpy().astype(np.float32)
-        if len(samples) < count:
-            raise ValueError(
-                f"Class {label} has {len(samples)} training segments, fewer than prototypes_per_class={count}; "
-                "add audio or ask for fewer prototypes."
-            )
-        centres.append(KMeans(count, n_init=3, random_state=seed).fit(samples).cluster_centers_)
-    return torch.from_numpy(np.concatenate(centres)).to(embeddings.dtype)
