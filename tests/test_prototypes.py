@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from pecmae import ConfigError, PrototypeHead, PrototypeHeadConfig
 from pecmae.core.configs import config_from_dict, config_to_dict
 from pecmae.prototypes.fitting import normalisation_scalars
-from pecmae.prototypes.initialisation import kmeans_prototypes
 from pecmae.prototypes.head import Dropout, SingleTokenAdaptor
+from pecmae.prototypes.initialisation import kmeans_prototypes
 from pecmae.prototypes.losses import classification_loss, head_loss, prototype_loss
 from pecmae.prototypes.published import convert_prototype_head
 

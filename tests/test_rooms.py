@@ -104,6 +104,7 @@ ALONE = {
     "autoencoder.decoding": "z to sound, beside embedding, which is sound to z",
     "autoencoder.denoiser": "a part of the paper",
     "autoencoder.summarizer": "a part of the paper",
+    "baselines.time_average": "a system of the paper, for the scripts of examples/",
     "checkpoints": "public names of published checkpoints",
     "cli.decoder_notes": "what foreign libraries write to standard error",
     "core.ahead": "a thread that any loop can use; embedding is not about threads",

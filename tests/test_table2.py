@@ -1,0 +1,114 @@
+"""The paper's second table at toy size: what is run, what is kept, what is written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reproduce_table2
+from pecmae.audio.preparation import PUBLISHED
+from pecmae.audio.segments import write_audio
+from pecmae.errors import PecmaeError
+from table2 import rows
+from table2.results import markdown, mean_and_half_width
+
+RATE = 24_000
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, apart by their pitch, in the three splits."""
+    folder, draws = tmp_path_factory.mktemp("music"), np.random.default_rng(0)
+    time = np.arange(RATE) / RATE
+    for label, pitch in (("high", 2000), ("low", 200)):
+        for split, count in (("train", 6), ("validation", 2), ("test", 2)):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                wav = 0.3 * np.sin(2 * np.pi * pitch * (1 + 0.05 * number) * time) + draws.normal(0, 0.01, len(time))
+                write_audio(folder / split / label / f"{number}.wav", wav.astype(np.float32), RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toy(music: Path, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of a table that takes seconds."""
+    cache = tmp_path_factory.mktemp("cache")
+    tiny = ["--autoencoder", str(tiny_model_dir / "autoencoder"), "--cache", str(cache), "--no-check"]
+    return ["--data", str(music), *tiny, "--steps", "3", "--batch-size", "4", "--evaluate-every", "2"]
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_every_row_is_measured_with_every_seed_and_finished_ones_are_kept(toy, tmp_path, monkeypatch):
+    command = [*toy, "--output", str(tmp_path), "--seeds", "0", "1"]
+    reproduce_table2.main([*command, "--rows", "PECMAE-1"])
+    before = results(tmp_path)["rows"]["PECMAE-1"]
+    monkeypatch.setitem(rows.ROWS, "PECMAE-1", None)  # whoever calls it fails
+    reproduce_table2.main([*command, "--rows", "PECMAE-1", "PECMAE-NA-5", "MLP on ECMAE", "MLP on ECMAE-S"])
+    found = results(tmp_path)["rows"]
+    assert found["PECMAE-1"] == before
+    assert {name: list(runs) for name, runs in found.items()} == {
+        name: ["0", "1"] for name in ("PECMAE-1", "PECMAE-NA-5", "MLP on ECMAE", "MLP on ECMAE-S")
+    }
+    # D = 16, C = 2: 10 prototypes and a linear layer; 16 → 128 → 1, for two classes need one output.
+    assert found["PECMAE-NA-5"]["0"]["parameters"] == 10 * 16 + 10 * 2 + 2
+    assert found["MLP on ECMAE"]["0"]["parameters"] == 16 * 128 + 128 + 128 + 1
+    assert "| PECMAE-NA-5 | 182 |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_row_that_cannot_be_run_is_left_out_with_a_sentence(toy, tmp_path, monkeypatch):
+    def unreachable(bench, seed):
+        raise PecmaeError("the Hub cannot be reached; try again later.")
+
+    monkeypatch.setitem(rows.ROWS, "MLP on ECMAE", unreachable)
+    with pytest.raises(SystemExit, match="MLP on ECMAE: left out; the Hub cannot be reached") as stopped:
+        reproduce_table2.main([*toy, "--output", str(tmp_path), "--seeds", "0", "--rows", "MLP on ECMAE", "PECMAE-1"])
+    assert stopped.value.code not in (0, None)
+    assert list(results(tmp_path)["rows"]) == ["PECMAE-1"]
+
+
+def test_another_choice_needs_a_folder_of_its_own(toy, tmp_path):
+    command = [*toy, "--output", str(tmp_path), "--seeds", "0", "--rows", "PECMAE-1"]
+    reproduce_table2.main(command)
+    with pytest.raises(SystemExit, match=r"holds a table of another kind \(head, initialisation\)"):
+        reproduce_table2.main([*command, "--distance", "sum", "--initialisation", "interleaved"])
+
+
+def choices(*options: str) -> rows.Choices:
+    return reproduce_table2.choices_from_arguments(reproduce_table2.parse_arguments(["--data", "x", "--output", "y", *options]))
+
+
+def test_presets_are_what_either_source_says():
+    paper, code = choices("--preset", "paper"), choices("--preset", "published-code")
+    assert (paper.head.distance_reduction, paper.head.classification_loss) == ("sum", "binary_cross_entropy")
+    assert (code.head.distance_reduction, code.head.classification_loss) == ("mean", "cross_entropy")
+    assert (paper.settings.weight_decay, code.settings.weight_decay) == (1e-5, 1e-4)
+    assert (paper.initialisation, code.initialisation) == ("kmeans", "interleaved")
+    assert code.preparation == PUBLISHED
+    assert {each.settings.steps for each in (paper, code)} == {150_000}
+    assert {(each.settings.batch_size, each.head.class_loss_weight) for each in (paper, code)} == {(256, 0.25)}
+
+
+def test_an_ablation_changes_one_thing_of_the_preset():
+    changed = choices("--preset", "paper", "--class-loss-weight", "0.5", "--batch-size", "32")
+    assert (changed.head.class_loss_weight, changed.settings.batch_size) == (0.5, 32)
+    assert changed.head.distance_reduction == "sum"
+    assert changed.settings.weight_decay == 1e-5
+
+
+def test_the_interval_over_seeds_is_students():
+    # t(0.975, 2) = 4.3027, standard deviation 1, three seeds.
+    mean, half = mean_and_half_width([80.0, 81.0, 82.0])
+    assert (mean, half) == (81.0, pytest.approx(4.3027 / 3**0.5, abs=1e-3))
+    assert mean_and_half_width([80.0]) == (80.0, None)
+
+
+def test_the_papers_figures_stand_beside_named_as_such():
+    runs = {"PECMAE-10": {"0": {"accuracy": 0.5, "parameters": 1234, "seconds": 7}}}
+    lines = markdown(runs, "gtzan").splitlines()
+    assert lines[0].endswith("| paper on gtzan (%) |")
+    assert lines[2] == "| PECMAE-10 | 1,234 | 50.0 |  | 1 | 7 | 86.9 |"
+    assert "86.9" not in markdown(runs)
