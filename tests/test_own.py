@@ -126,3 +126,12 @@ def test_help_imports_no_torch():
         [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_doctor_looks_for_every_extra_there_is():
+    import tomllib
+
+    from pecmae.cli.doctor import EXTRAS
+
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(EXTRAS) == set(pyproject["project"]["optional-dependencies"]) - {"test"}
