@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pecmae.core.files import file_sha256
 from pecmae.errors import CheckpointError
@@ -156,11 +157,26 @@ def filled(build: Callable[[], Module], tensors: StateDict, source: str, *, most
         # Not always: building on "meta" imports torch's compiler, which takes a second.
         with torch.device("meta"):
             _check_names_and_shapes(build().state_dict(), tensors, source)
-    module = build()
+    with _Undrawn():
+        module = build()
     _check_names_and_shapes(module.state_dict(), tensors, source)
     _check_values(tensors, source)
     module.load_state_dict(dict(tensors))
     return module
+
+
+# nn.init hands on what it was asked for, by keyword, before it comes to the tensor's own method.
+_DRAWING = (Tensor.uniform_, Tensor.normal_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leave weights that a module would draw as they are: they are filled from a file, and drawing takes as long as reading."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return (kwargs.get("tensor") if "tensor" in kwargs else args[0]) if func in _DRAWING else func(*args, **kwargs)
 
 
 def _check_names_and_shapes(expected: StateDict, tensors: StateDict, source: str) -> None:
