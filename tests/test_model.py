@@ -241,3 +241,10 @@ def test_a_model_of_uneven_classes_names_and_sonifies_its_prototypes(tiny_autoen
     assert again.head.config == config
     assert "6 prototypes" in repr(again)
     assert "| prototypes | 1, 3, 2 of the classes, 6 in all |" in (tmp_path / "uneven" / "README.md").read_text()
+
+
+def test_loading_draws_nothing_that_it_overwrites(tiny_model_dir):
+    before = torch.get_rng_state()
+    first, second = (PECMAE.from_pretrained(tiny_model_dir, device="cpu", dtype="float32") for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
