@@ -47,6 +47,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     ablations.add_argument("--evaluate-every", type=int, metavar="STEPS", help="between looks at the validation loss")
     for name, kind in (("steps", int), ("batch_size", int), ("learning_rate", float), ("weight_decay", float)):
         ablations.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    parser.add_argument("--apnet-steps", type=int, help="steps of APNet")
+    parser.add_argument("--apnet-batch-size", type=int, help="segments a step of APNet")
+    parser.add_argument(
+        "--apnet-channels", type=int, nargs=3, help="of its convolutions (default: as many parameters as the paper says)"
+    )
     return parser.parse_args(argv)
 
 
@@ -58,6 +63,12 @@ def choices_from_arguments(args: argparse.Namespace) -> Choices:
         choices,
         head=replace(choices.head, **{name: given[name] for name in _HEAD if name in given}),
         settings=replace(choices.settings, **{name: given[name] for name in _SETTINGS if name in given}),
+        apnet_channels=tuple(given.get("apnet_channels", choices.apnet_channels)),
+        apnet=replace(
+            choices.apnet,
+            steps=given.get("apnet_steps", choices.apnet.steps),
+            batch_size=given.get("apnet_batch_size", choices.apnet.batch_size),
+        ),
         initialisation=given.get("initialisation", choices.initialisation),
     )
 

@@ -59,6 +59,16 @@ def test_every_row_is_measured_with_every_seed_and_finished_ones_are_kept(toy, t
     assert "| PECMAE-NA-5 | 182 |" in (tmp_path / "table.md").read_text()
 
 
+def test_apnet_is_a_row_too(toy, tmp_path):
+    small = ["--apnet-steps", "2", "--apnet-batch-size", "4", "--apnet-channels", "2", "3", "2"]
+    reproduce_table2.main([*toy, *small, "--output", str(tmp_path), "--seeds", "0", "--rows", "APNet-5"])
+    (run,) = results(tmp_path)["rows"]["APNet-5"].values()
+    # Convolutions both ways, ten prototypes of 2 channels by 20 frames by 30 bands, weights along frequency, a linear layer.
+    convolutions = 2 * 25 * (2 + 2 * 3 + 3 * 2) + 2 * (2 + 3) + 2 + 1
+    assert run["parameters"] == convolutions + 10 * (2 * 20 * 30 + 30 + 2) + 2
+    assert 0 <= run["accuracy"] <= 1
+
+
 def test_a_row_that_cannot_be_run_is_left_out_with_a_sentence(toy, tmp_path, monkeypatch):
     def unreachable(bench, seed):
         raise PecmaeError("the Hub cannot be reached; try again later.")

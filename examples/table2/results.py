@@ -1,5 +1,6 @@
 """Results of rows on disk, so that a run that was stopped goes on, and as a table."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,9 +37,10 @@ def facts(collection: Collection, autoencoder: str, choices: Choices) -> dict[st
     # Rows and seeds decide these.
     for name in ("prototypes_per_class", "adaptor"):
         head.pop(name)
-    settings.pop("seed")
-    settings["betas"] = list(settings["betas"])
-    return {
+    apnet = {**asdict(choices.apnet), "channels": choices.apnet_channels}
+    for values in (settings, apnet):
+        values.pop("seed")
+    shared = {
         "data": collection.name,
         "clips": {split: len(clips) for split, clips in collection.splits.items()},
         "labels": list(collection.labels),
@@ -47,7 +49,9 @@ def facts(collection: Collection, autoencoder: str, choices: Choices) -> dict[st
         "settings": settings,
         "initialisation": choices.initialisation,
         "preparation": asdict(choices.preparation),
+        "apnet": apnet,
     }
+    return dict(json.loads(json.dumps(shared)))  # as it will be read again: no tuples
 
 
 class Results:

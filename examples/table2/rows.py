@@ -6,12 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from pecmae.audio.preparation import PREPARED, PUBLISHED, Preparation
 from pecmae.autoencoder.model import Autoencoder
+from pecmae.baselines.apnet import APNet, APNetConfig
+from pecmae.baselines.apnet_fitting import APNET_SETTINGS, Spectrograms, fit_apnet, spectrograms
 from pecmae.baselines.time_average import TimeAveraged
 from pecmae.data.collection import Collection
 from pecmae.data.embedding_cache import EmbeddingCache
-from pecmae.data.tracks import EmbeddedTracks, embed_files
+from pecmae.data.tracks import EmbeddedTracks, embed_files, short_names
 from pecmae.evaluation.baselines import MLPBaseline, evaluate_classifier
 from pecmae.evaluation.tracks import Evaluation, evaluate_embedded
 from pecmae.prototypes.fitting import HEAD_SETTINGS, PAPER_SETTINGS, HeadFit, fit_head
@@ -30,6 +35,9 @@ class Choices:
     settings: TrainingSettings = HEAD_SETTINGS
     initialisation: str = "kmeans"
     preparation: Preparation = PREPARED
+    # APNet learns from spectrograms, at sizes and for steps of its own.
+    apnet_channels: tuple[int, int, int] = (128, 240, 32)
+    apnet: TrainingSettings = APNET_SETTINGS
 
 
 PRESETS = {
@@ -76,6 +84,7 @@ class Bench:
     def __init__(self, collection: Collection, autoencoder: Autoencoder, cache: Path, choices: Choices) -> None:
         self.collection, self.autoencoder, self.cache, self.choices = collection, autoencoder, cache, choices
         self._known: dict[str, Mapping[str, EmbeddedTracks]] = {}
+        self._spectrograms: Spectrograms | None = None
 
     def tracks(self, kind: str) -> Mapping[str, EmbeddedTracks]:
         """Embedded tracks of each split: "z", or the "average" of EnCodecMAE's frames over time."""
@@ -87,6 +96,12 @@ class Bench:
                 split: embed_files(store, clips, self.collection.labels, progress=True)[0] for split, clips in splits.items()
             }
         return self._known[kind]
+
+    def spectrograms(self, model: APNet) -> Spectrograms:
+        """Log-mel spectrograms of the training clips."""
+        if self._spectrograms is None:
+            self._spectrograms = spectrograms(model, self.collection.splits["train"])
+        return self._spectrograms
 
 
 def run_prototypes(bench: Bench, seed: int, prototypes_per_class: int, adaptor: bool = True) -> Outcome:
@@ -118,6 +133,28 @@ def run_mlp(bench: Bench, seed: int, kind: str) -> Outcome:
     return Outcome(evaluate_classifier(mlp, tracks["test"], labels), mlp.num_parameters, seconds)
 
 
+def run_apnet(bench: Bench, seed: int, prototypes_per_class: int) -> Outcome:
+    """APNet-K, on segments of four seconds."""
+    labels, choices, clips = bench.collection.labels, bench.choices, bench.collection.splits["test"]
+    config = APNetConfig(num_classes=len(labels), prototypes_per_class=prototypes_per_class, channels=choices.apnet_channels)
+    torch.manual_seed(seed)
+    model = APNet(config, labels, choices.preparation)
+    data = bench.spectrograms(model)
+    began = time.monotonic()
+    fit_apnet(model, data, replace(choices.apnet, seed=seed))
+    seconds = time.monotonic() - began
+    predictions = [model.predict(clip.path) for clip in clips]
+    evaluation = Evaluation(
+        labels,
+        short_names([clip.path for clip in clips]),
+        np.array([labels.index(clip.label) for clip in clips]),
+        np.array([labels.index(prediction.label) for prediction in predictions]),
+        np.array([prediction.score for prediction in predictions]),
+        {},
+    )
+    return Outcome(evaluation, sum(parameter.numel() for parameter in model.parameters()), seconds)
+
+
 Row = Callable[[Bench, int], Outcome]
 
 
@@ -126,6 +163,7 @@ def _prototypes(count: int, adaptor: bool = True) -> Row:
 
 
 ROWS: dict[str, Row] = {
+    "APNet-5": lambda bench, seed: run_apnet(bench, seed, 5),
     "MLP on ECMAE": lambda bench, seed: run_mlp(bench, seed, "average"),
     "MLP on ECMAE-S": lambda bench, seed: run_mlp(bench, seed, "z"),
     "PECMAE-NA-5": _prototypes(5, adaptor=False),
