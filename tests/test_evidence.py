@@ -24,6 +24,7 @@ from pecmae.data.split_record import SplitRecord
 from pecmae.data.tracks import EmbeddedTracks, embed_files
 from pecmae.evaluation.tracks import evaluate_embedded
 from pecmae.hub.cards import ModelCardFacts, render_card
+from pecmae.prototypes.calibration import calibrate
 from pecmae.prototypes.measures import nearest_agreement, track_reasons
 
 RATE = 24_000
@@ -143,6 +144,22 @@ def test_the_command_measures_all_that_the_card_says(evidence):
     assert all(sum(found["labels"].values()) == found["sounds"] for found in not_music.values())
     assert 0.01 < evidence["wheel_mb"] < 30
     assert evidence["times"] is None
+
+
+def test_what_calibration_promises_is_measured(tiny_model, evidence):
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(60, tiny_model.autoencoder.config.embedding_dim, generator=draws)
+    tracks = EmbeddedTracks(z, torch.arange(60), torch.arange(60) % len(tiny_model.labels))
+    calibrated = copy.copy(tiny_model)
+    calibrated.calibration = calibrate(tiny_model.head, tracks, tracks)
+    found = mini_evidence.measure_trust(calibrated, tracks)
+    assert 0.9 <= found["sets"]["coverage"] <= 0.95
+    assert found["refused"] <= 0.05
+    assert set(found["probabilities"]) >= {"calibration_error", "brier"}
+    # A model that is not calibrated promises nothing, and its card does not speak of it.
+    assert set(evidence["tests"][TEST]["trust"]) == {"scores"}
+    assert evidence["calibrated_on"] is None
+    assert "Calibrated on" not in card_section(evidence)
 
 
 def test_a_second_run_finds_what_the_first_one_made(evidence, arguments, monkeypatch):

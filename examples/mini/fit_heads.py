@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from choose_head import DOCS, EVALUATE_EVERY, SETTINGS, chosen
-from models import MODELS, Embedded
+from models import LEARNED, MODELS, Embedded
 
 from pecmae import Autoencoder, fit
 from pecmae.core.files import atomic_write, cache_root
 from pecmae.errors import PecmaeError
 from pecmae.hub.zoo import SHARED_AUTOENCODER, embedded_directory
+from pecmae.prototypes.calibration import calibrate
 from pecmae.prototypes.fitting import HeadFit
 
 DTYPE = "float16"
@@ -33,8 +34,10 @@ def fit_model(model: Embedded, rows: Sequence[dict[str, Any]], data: Path, runs:
     run = runs / model.card
     result = fit(
         model.collection(data), run, autoencoder=frozen, head=head, settings=SETTINGS, cache=cache, check=False, dtype=DTYPE,
-        progress=True,
+        calibration_share=0, progress=True,
     )  # fmt: skip
+    if model.calibrated_on in LEARNED:  # fit takes a split of its own
+        calibrate(result.model.head, result.embedded[model.calibrated_on], result.embedded["train"]).save(run / "model")
     print(f"{model.name}: {result.evaluations['validation'].title} on validation", file=sys.stderr)
     return run / "model"
 

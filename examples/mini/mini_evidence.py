@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,16 @@ from scipy.signal import lfilter
 
 from pecmae import PECMAE, Prediction
 from pecmae.audio.segments import find_audio_files
-from pecmae.core.files import cache_root
+from pecmae.core.files import cache_root, write_json
 from pecmae.data.collection import Clip
 from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.split_record import SplitRecord
+from pecmae.data.splits import CALIBRATION
 from pecmae.data.tracks import EmbeddedTracks, embed_files
+from pecmae.data.waveforms import files_key
 from pecmae.errors import ConfigError, PecmaeError
 from pecmae.evaluation.baselines import MLPBaseline, NearestNeighbours, evaluate_classifier
+from pecmae.evaluation.confidence import confidence_report
 from pecmae.evaluation.listener import SEGMENT_SECONDS, Listener, file_segments, spread, track_statistics
 from pecmae.evaluation.prototypes import prototype_health
 from pecmae.evaluation.sounds import check_codec, check_round_trip, check_sonification
@@ -50,6 +53,7 @@ EAR_SEGMENTS = 300
 # Sound that is no music: folders of data, and tones and noise of this many seconds.
 NOT_MUSIC = {"speech": "speech/test", "rain, animals, engines": "effects"}
 SYNTHETIC_SECONDS = 12
+MOST_SOUNDS = 40  # of a kind
 LEAK = 0.99  # of what integrates white noise to brown, so that it does not wander off
 STARTED = time.monotonic()
 
@@ -77,7 +81,7 @@ def refuse_seen(test: str, clips: Sequence[Clip], record: SplitRecord | None) ->
         raise ConfigError(
             f"{test}: the model does not say which clips it was fitted on (splits.json); fit it with this package."
         )
-    seen = [clip.path for clip in clips if record.split_of(clip) in ("train", "validation")]
+    seen = [clip.path for clip in clips if record.split_of(clip) in ("train", "validation", CALIBRATION)]
     if seen:
         raise ConfigError(
             f"{test}: {len(seen)} of {len(clips)} clips decided the model's weights ({seen[0].name}); take others."
@@ -104,8 +108,25 @@ def measure_tests(
             "listener": heard[name],
             "reasons": track_reasons(model.head, test).to_dict(),
             "segment_agreement": nearest_agreement(model.head, test.z),
+            "trust": measure_trust(model, test),
         }
     return found
+
+
+def measure_trust(model: PECMAE, test: EmbeddedTracks) -> dict[str, Any]:
+    """What scores and probabilities are worth on a test set, without the curves."""
+    found = confidence_report(model.head, model.calibration, test)
+    for name in ("scores", "probabilities"):
+        if name in found:
+            found[name] = {key: value for key, value in found[name].items() if key not in ("bins", "risks")}
+    return found
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What `make` returns, as JSON has it, from a file once it has been made."""
+    if not path.is_file():
+        write_json(path, make())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def listen(
@@ -149,7 +170,8 @@ def measure_not_music(model: PECMAE, data: Path) -> dict[str, Any]:
     found = {}
     for kind, folder in NOT_MUSIC.items():
         if (data / folder).is_dir():
-            found[kind] = answers(model.predict([str(path) for path in find_audio_files([data / folder])]))
+            paths = spread(find_audio_files([data / folder]), MOST_SOUNDS)
+            found[kind] = answers(model.predict([str(path) for path in paths]))
     for kind, waves in synthetic(model.sampling_rate).items():
         found[kind] = answers([model.predict(wave, sampling_rate=model.sampling_rate) for wave in waves])
     return found
@@ -164,10 +186,11 @@ def measure_sounds(model: PECMAE, clips: Sequence[Clip], listener: Listener, arg
     long = [clip for clip, wave in zip(some, middles, strict=True) if len(wave) == round(SEGMENT_SECONDS * model.sampling_rate)]
     say(f"sonifying {model.head.config.num_prototypes} prototypes with {args.seeds} seeds")
     sounds = PrototypeSounds(model, args.cache / "sounds")
+    path = args.cache / f"round-trip-{sounds.folder.name}-{files_key(long)}.json"
     sonification = check_sonification(model, range(args.seeds), listeners={CLEAN: listener}, sounds=sounds)
     return {
         "codec": codec,
-        "round_trip": check_round_trip(model, long) if long else None,
+        "round_trip": kept(path, lambda: check_round_trip(model, long)) if long else None,
         "sonification": sonification.to_dict(),
         "survival": sonification.own_class_by_prototype,
     }
@@ -180,9 +203,15 @@ def measure_ear(model: PECMAE, embedded: Embedded, clips: Sequence[Clip], args: 
     features = {"log-mel": log_mel_features(model.sampling_rate)}
     if args.musicnn and embedded.musicnn_judges:
         features["MusiCNN"] = musicnn_features(args.musicnn, model.sampling_rate)
-    say(f"an ear on {len(clips)} clips: {', '.join(features)}")
-    sounds = torch.from_numpy(PrototypeSounds(model, args.cache / "sounds").get_all(0))
-    return measure(model, clips, features, per_song=max(1, EAR_SEGMENTS // len(clips)), sounds=sounds)
+    prototypes = PrototypeSounds(model, args.cache / "sounds")
+    path = args.cache / f"ear-{prototypes.folder.name}-{files_key(clips, EAR_SEGMENTS, sorted(features))}.json"
+
+    def hear() -> dict[str, Any]:
+        say(f"an ear on {len(clips)} clips: {', '.join(features)}")
+        sounds = torch.from_numpy(prototypes.get_all(0))
+        return measure(model, clips, features, per_song=max(1, EAR_SEGMENTS // len(clips)), sounds=sounds)
+
+    return kept(path, hear)
 
 
 def gather(embedded: Embedded, args: argparse.Namespace) -> dict[str, Any]:
@@ -209,6 +238,7 @@ def gather(embedded: Embedded, args: argparse.Namespace) -> dict[str, Any]:
     return {
         "name": embedded.name,
         "learned_from": {"title": embedded.title, **{split: len(files) for split, files in clips.items()}},
+        "calibrated_on": embedded.calibrated_on if model.calibration else None,
         "head": {
             "prototypes_per_class": model.head.config.prototypes_per_class,
             "kernel_scale": model.head.config.kernel_scale,

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from pecmae.data.collection import Clip, Collection
 from pecmae.data.load import load_collection
 
-# What heads are fitted on and what choices are made on.
+# What heads are fitted on, and what choices are made on.
 LEARNED = ("train", "validation")
 
 
@@ -26,6 +26,8 @@ class Embedded:
     title: str
     # Test set, as FOLDER/SPLIT or a folder of classes → what it is.
     tests: Mapping[str, str]
+    # Split of its data that tells how far it can be trusted, and what that is.
+    calibrated_on: str = "calibration"
     # Whether MusiCNN may judge its sounds: not where its labels came from MusiCNN.
     musicnn_judges: bool = True
 
@@ -40,9 +42,10 @@ class Embedded:
         return next(iter(self.tests))
 
     def collection(self, data: Path) -> Collection:
-        """What it is fitted on, and nothing else."""
-        found = load_collection(data / self.folder)
-        return Collection(self.title, {split: spoken(found.splits[split]) for split in LEARNED})
+        """What it is fitted and calibrated on, and nothing else."""
+        found = load_collection(data / self.folder).splits
+        wanted = dict.fromkeys((*LEARNED, self.calibrated_on))
+        return Collection(self.title, {split: spoken(found[split]) for split in wanted if split in found})
 
     def test_clips(self, data: Path) -> dict[str, tuple[Clip, ...]]:
         """Labelled files of every test set."""
@@ -79,6 +82,8 @@ MODELS: Mapping[str, Embedded] = MappingProxyType(
                 "styles/test": "music of packages and artists that nothing learned from holds, by weak labels",
                 "styles/tagged": "of these packages the tracks whose own tag names a style, by that tag",
             },
+            # Tracks of packages that it was not fitted on are few, and all of them decided how it is fitted.
+            calibrated_on="validation",
             musicnn_judges=False,
         ),
     }
