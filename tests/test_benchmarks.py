@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import many_tracks
 import run
 import whole_path
 from audio_trees import write_tone
@@ -332,3 +333,11 @@ def test_edits_are_timed_beside_a_recomputation_that_comes_to_the_same():
     head, tracks = editing_subject(config, 60)
     accuracy = evaluate_embedded(head, ("a", "b", "c"), tracks).mean_recall
     assert 0.4 < accuracy < 1  # edits can make it better, and worse
+
+
+def test_many_tracks_are_measured_after_their_answers_are_compared(tiny_model_dir, capsys):
+    many_tracks.main(["--clips", "3", "--seconds", "0.5", "--rounds", "1", "--cores", "1", "--model", str(tiny_model_dir)])
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].startswith("3 clips of 0.5 s, 1 cores")
+    assert [row.split("  ")[0] for row in rows[1:]] == ["one at a time", "predict_many", "1 process × 1 threads"]
+    assert all(float(row.split()[-2]) > 0 for row in rows[1:])

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 import torch
 
+from pecmae.core.batches import BatchSize
 from pecmae.data.collection import LabelledFile
 from pecmae.evaluation.sounds import SonificationCheck, check_codec, check_round_trip, check_sonification, stft_distance
 from pecmae.explain.sounds import PrototypeSounds
@@ -88,6 +89,26 @@ def test_a_round_trip_compares_each_segment_with_what_is_decoded_of_it(tiny_mode
     first, second = tiny_model.embed(tone[:19_200], sampling_rate=RATE)
     cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
     assert check_round_trip(tiny_model, files)["cosine"] == pytest.approx(cosine, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_round_trips_of_tracks_that_share_batches_are_those_of_each_alone(tiny_model, tone, tmp_path, monkeypatch, size):
+    files = []
+    for number, seconds in enumerate((1.1, 0.4, 0.9)):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, np.roll(tone, 997 * number)[: round(seconds * RATE)], RATE, subtype="FLOAT")
+        files.append(LabelledFile(path, "jazz"))
+    # What is decoded depends on z alone, so that no company changes it.
+    waves = torch.outer(torch.linspace(-1, 1, 16), torch.sin(torch.arange(9600) / 9))
+    monkeypatch.setattr(tiny_model.autoencoder, "decode", lambda z, **options: (z @ waves) / 9)
+    monkeypatch.setattr(BatchSize, "of_segments", lambda device: BatchSize(size))
+    alone = [check_round_trip(tiny_model, [file]) for file in files]
+    together = check_round_trip(tiny_model, files)
+    counts = [found["num_segments"] for found in alone]
+    assert (counts, together["num_segments"], together["num_clips"]) == ([2, 1, 2], 5, 3)
+    for name, weights in (("label_survives", counts), ("clip_label_survives", None)):
+        expected = np.average([found[name] for found in alone], weights=weights)
+        assert together[name] == pytest.approx(expected, abs=1e-6)
 
 
 def test_stft_distance_of_a_sound_is_0_to_itself_and_grows():
