@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import draw_table2
 import reproduce_table2
 from pecmae.audio.preparation import PUBLISHED
 from pecmae.audio.segments import write_audio
 from pecmae.errors import PecmaeError
 from table2 import rows
+from table2.page import findings
 from table2.results import markdown, mean_and_half_width
 
 RATE = 24_000
@@ -122,3 +124,26 @@ def test_the_papers_figures_stand_beside_named_as_such():
     assert lines[0].endswith("| paper on gtzan (%) |")
     assert lines[2] == "| PECMAE-10 | 1,234 | 50.0 |  | 1 | 7 | 86.9 |"
     assert "86.9" not in markdown(runs)
+
+
+def one(accuracy: float) -> dict:
+    return {"0": {"accuracy": accuracy, "parameters": 1, "seconds": 1, "interval_95": None}}
+
+
+def test_findings_say_whether_the_paper_is_borne_out():
+    found = findings({"PECMAE-5": one(0.6), "PECMAE-NA-5": one(0.5), "PECMAE-1": one(0.7), "MLP on ECMAE-S": one(0.72)})
+    assert "The paper finds that the adaptor helps; so it is here (PECMAE-5 60.0, PECMAE-NA-5 50.0)." in found
+    assert "five prototypes a class are better than one; not here (PECMAE-5 60.0, PECMAE-1 70.0)." in found[1]
+    assert found[-1] == "The best number of prototypes, PECMAE-1, is -2.0 points from the perceptron on the same z."
+    assert not any("APNet" in sentence for sentence in found)
+
+
+def test_the_page_puts_tables_of_the_same_data_together(toy, tmp_path):
+    for rows_of_it, folder in ((["PECMAE-1"], "a"), (["MLP on ECMAE-S"], "b")):
+        command = [*toy, "--output", str(tmp_path / folder), "--seeds", "0", "--rows", *rows_of_it]
+        reproduce_table2.main(command)
+    draw_table2.main([*(str(tmp_path / folder / "results.json") for folder in "ab"), "--page", str(tmp_path / "page.md")])
+    text = (tmp_path / "page.md").read_text()
+    assert text.count("| PECMAE-1 |") == text.count("| MLP on ECMAE-S |") == 1
+    assert text.count("2 classes; clips: 12 train, 4 validation, 4 test.") == 1
+    assert (tmp_path / "page.png").read_bytes()[1:4] == b"PNG"
