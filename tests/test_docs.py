@@ -40,6 +40,12 @@ def test_the_tutorial_runs():
     assert "True" in results[3]
 
 
+def test_every_room_of_the_house_is_described():
+    house = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "src" / "pecmae").glob("*/__init__.py")}
+    assert [room for room in sorted(rooms) if f"`{room}`" not in house] == []
+
+
 def test_readme_is_one_page():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150

@@ -178,7 +178,7 @@ def _doubts(prediction: Prediction) -> tuple[str, ...]:
     """Why not to rely on a label, where the model knows."""
     doubts = []
     if prediction.unsure:
-        doubts.append(f"The model is unsure: of such labels more than {RISK:.0%} may be wrong.")
+        doubts.append(f"The model is unsure: of such labels more than {100 * RISK:.0f} % may be wrong.")
     if prediction.known is False:
         doubts.append("The track is unlike all that it knows; a label says little then.")
     return tuple(doubts)
