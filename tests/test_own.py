@@ -81,6 +81,18 @@ def test_the_table_of_an_evaluation_fits_a_page(fitted, run, music):
     assert "round trip" not in out
 
 
+def test_the_console_tells_whether_reasons_are_true(fitted, run, music):
+    quick = ("--seeds", 0, "--round-trips", 0, "--no-health", "--model", fitted / "model")
+    status, out, err = run("evaluate", music, *quick, "--split", "all", "--explanations")
+    assert status == 0, err
+    for words in ("deletion of prototypes", "reasons after shuffling", "after mp3 at 64 kbit/s", "similarity and level"):
+        assert words in out
+    status, _, err = run("evaluate", music, *quick, "--split", "all", "--unknown", music / "low")
+    assert (status, "pecmae calibrate" in err) == (1, True)
+    status, _, err = run("evaluate", music, *quick, "--unknown", music / "nowhere")
+    assert (status, "nowhere: no such file or folder" in err) == (2, True)
+
+
 def test_what_is_no_model_is_not_pushed(run, hub, tmp_path):
     status, _, err = run("push", tmp_path, "tester/nothing")
     assert status == 1

@@ -172,6 +172,11 @@ def render_evaluation(values: Mapping[str, Any]) -> str:
         table.add_row(name, value)
     for name, value in reasons.items():
         table.add_row(name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value))
+    for source, one in values.get("unknown", {}).items():
+        detected = f"AUROC {one['auroc']:.3f}, {one['false_positives']:.1%} accepted where 95 % of the known are"
+        table.add_row(harmless(source), f"{one['refused']:.1%} of {one['sounds']} called unknown, {detected}")
+    for name, value in _explanation_rows(values.get("explanations")):
+        table.add_row(name, value)
     if "round_trip" in values:
         for name, value in values["round_trip"].items():
             table.add_row(f"round trip: {name.replace('_', ' ')}", f"{value:.3g}" if isinstance(value, float) else str(value))
@@ -197,6 +202,33 @@ def _confidence_rows(confidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     wrong = "" if given["wrong"] is None else f", of which {given['wrong']:.1%} are wrong"
     yield "sure labels", f"{given['share']:.1%}{wrong}"
     yield "called unknown", f"{confidence['refused']:.1%}"
+
+
+def _explanation_rows(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Whether reasons are true, one line for each figure; `gain` is over random orders."""
+    if found is None:
+        return
+    for parts in ("prototypes", "segments"):
+        for kind in ("deletion", "insertion") if found[parts] else ():
+            curve = found[parts][kind]
+            gain = "better by {value:+.3f} ({low:+.3f} to {high:+.3f})".format_map(curve["gain"])
+            yield f"{kind} of {parts}", f"area {curve['area']:.3f}, at random {curve['random']:.3f}; {gain}"
+    randomised = found["randomised"]
+    shuffled = f"{randomised['weights']:+.3f} with other weights, {randomised['prototypes']:+.3f} with other prototypes"
+    yield "reasons after shuffling", f"correlate {shuffled} (1: hang on neither)"
+    if found["variety"]:
+        variety = found["variety"]
+        shared = f"share {variety['shared_first']:.1%} of their first reasons"
+        yield "tracks of different labels", f"reasons correlate {variety['rank_correlation']:+.3f}; {shared}"
+    for name, one in found["stability"].items():
+        kept = f"label stays in {one['label']:.1%}, strongest prototype in {one['strongest']:.1%}, tau {one['tau']:.2f}"
+        yield f"after {name}", kept
+    if found["localisation"]:
+        auc = "{value:.3f} ({low:.3f} to {high:.3f})".format_map(found["localisation"]["auc"])
+        yield "time localisation", f"AUC {auc} on {found['localisation']['splices']} spliced tracks"
+    for name, one in found["listens_to"].items():
+        flagged = f"; flagged: {', '.join(map(harmless, one['flagged']))}" if one["flagged"] else ""
+        yield f"similarity and {name}", f"correlate {one['strongest']:+.2f} at most ({harmless(one['prototype'])}){flagged}"
 
 
 def render_zoo(rows: Sequence[dict[str, Any]]) -> str:

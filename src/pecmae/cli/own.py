@@ -159,6 +159,13 @@ def evaluate(
     no_health: Annotated[
         bool, typer.Option("--no-health", help="Do not compare the prototypes with the training split.")
     ] = False,
+    explanations: Annotated[
+        bool, typer.Option("--explanations", help="Ask whether the reasons are true; reads some of the audio again.")
+    ] = False,
+    unknown: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Sound that is none of the classes: is it called unknown? May be given again."),
+    ] = None,
     cache: DataCache = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", parser=user_path, help="Draw the confusion matrix (.png, .svg, .pdf).")
@@ -191,6 +198,10 @@ def evaluate(
         if path is not None:
             support.check_output_file(path)
             support.check_ending(path, endings)
+    others = [user_path(path) for path in unknown or ()]
+    for path in others:
+        if not path.exists():
+            support.refuse(f"{path}: no such file or folder; check the path.")
     collection = _collection(data, dataset, root, group_by, layout)
     loaded = support.load_model(model, device, "auto")
     from pecmae.evaluation.report import evaluate_model
@@ -203,6 +214,8 @@ def evaluate(
         seeds=seeds,
         round_trips=round_trips,
         health=not no_health,
+        explanations=explanations,
+        unknown=others,
         progress=True,
     )
     for note in report.notes:

@@ -62,6 +62,24 @@ class EmbeddedTracks:
         worth = weighted.new_zeros(len(self.track_labels)).index_add_(0, self.tracks, weights.double())
         return (totals / worth.reshape(column)).to(values.dtype)
 
+    def chosen(self, tracks: Tensor) -> "EmbeddedTracks":
+        """Some of the tracks, in the order they stand in.
+
+        Parameters
+        ----------
+        tracks : Tensor [shape=(tracks,), bool]
+        """
+        rows = tracks[self.tracks]
+        numbers = tracks.cumsum(0) - 1
+        return EmbeddedTracks(
+            self.z[rows],
+            numbers[self.tracks[rows]],
+            self.track_labels[tracks],
+            tuple(name for name, kept in zip(self.names, tracks.tolist(), strict=True) if kept) if self.names else (),
+            None if self.offsets is None else self.offsets[rows],
+            None if self.weights is None else self.weights[rows],
+        )
+
     def whole(self, least: float = LEAST_WORTH) -> "EmbeddedTracks":
         """Only segments that are worth at least this share of a whole one, and the worthiest of each track in any case.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pecmae.data.tracks import EmbeddedTracks
-from pecmae.prototypes.calibration import COVERAGE, REFUSED, Calibration, class_distances, segment_strangeness
+from pecmae.prototypes.calibration import COVERAGE, REFUSED, Calibration, track_strangeness
 from pecmae.prototypes.head import PrototypeHead
 
 BINS = 10
@@ -112,8 +112,7 @@ def confidence_report(head: PrototypeHead, calibration: Calibration | None, trac
     confidence = Confidence(calibration.probabilities(logits.numpy()), true)
     sets = confidence.probabilities >= calibration.least_probability(COVERAGE)  # (N, C)
     sure = confidence.confidence >= calibration.sure_from()
-    strangeness = torch.from_numpy(segment_strangeness(class_distances(head, tracks.z), calibration.radii))
-    unlike = calibration.unlikeness(tracks.average(strangeness).numpy()) > 1 - REFUSED
+    unlike = calibration.unlikeness(track_strangeness(head, tracks, calibration.radii)) > 1 - REFUSED
     return {
         **found,
         "probabilities": confidence.to_dict(),

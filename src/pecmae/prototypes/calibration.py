@@ -239,12 +239,7 @@ def calibrate(head: PrototypeHead, held_out: EmbeddedTracks, training: EmbeddedT
     temperature = fit_temperature(logits, labels, head.config.temperature)
     probabilities = softmax(logits, temperature)
     examples = training.whole()
-    own = examples.labels.numpy()
-    among = class_distances(head, examples.z)  # (training segments, C)
-    radii = np.array([_radius(among[own == label, label]) for label in range(head.config.num_classes)])
-    # A class without a training segment: as wide as the widest.
-    radii = np.where(np.isnan(radii), np.nanmax(radii), radii)
-    strangeness = torch.from_numpy(segment_strangeness(class_distances(head, held_out.z), radii))
+    radii = class_radii(head, examples)
     with torch.no_grad():
         similarities = head.similarities(examples.z.to(head.prototypes.device)).double().cpu().numpy()  # (segments, M)
     probes = np.sort(np.random.default_rng(seed).permutation(len(examples.z))[:PROBES])
@@ -253,7 +248,7 @@ def calibrate(head: PrototypeHead, held_out: EmbeddedTracks, training: EmbeddedT
         true_probability=probabilities[np.arange(count), labels],
         confidence=probabilities.max(1),
         right=probabilities.argmax(1) == labels,
-        strangeness=held_out.average(strangeness).numpy(),
+        strangeness=track_strangeness(head, held_out, radii),
         radii=radii,
         usual=similarities.mean(0),
         similarity_quantiles=np.quantile(similarities, np.linspace(0, 1, QUANTILES), axis=0).T,
@@ -303,6 +298,21 @@ def class_distances(head: PrototypeHead, z: torch.Tensor) -> np.ndarray:
     owners = head.prototype_labels.cpu().expand_as(distances)
     nearest = torch.full((len(z), head.config.num_classes), torch.inf, dtype=torch.float64)
     return nearest.scatter_reduce(1, owners, distances, "amin").numpy()
+
+
+def class_radii(head: PrototypeHead, examples: EmbeddedTracks) -> np.ndarray:
+    """Distance to a class's nearest prototype within which 95 % of its segments lie [shape=(C,)].
+
+    A class without a segment is as wide as the widest.
+    """
+    own, among = examples.labels.numpy(), class_distances(head, examples.z)  # (S, C)
+    radii = np.array([_radius(among[own == label, label]) for label in range(head.config.num_classes)])
+    return np.where(np.isnan(radii), np.nanmax(radii), radii)
+
+
+def track_strangeness(head: PrototypeHead, tracks: EmbeddedTracks, radii: np.ndarray) -> np.ndarray:
+    """Mean of `segment_strangeness` over the segments of each track, by their weights [shape=(N,)]."""
+    return tracks.average(torch.from_numpy(segment_strangeness(class_distances(head, tracks.z), radii))).numpy()
 
 
 def segment_strangeness(distances: np.ndarray, radii: np.ndarray) -> np.ndarray:
