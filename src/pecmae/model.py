@@ -3,31 +3,30 @@
 Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C · K prototypes.
 """
 
-import html
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin
-from torch import Tensor, nn
 
 from pecmae.audio.players import Players, players
 from pecmae.audio.preparation import PREPARED, Preparation, Survey
 from pecmae.audio.segments import AudioSource, iter_segments
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.decoding import sonified
-from pecmae.autoencoder.embedding import TrackEmbedding, embed_track, embed_tracks
+from pecmae.autoencoder.embedding import TrackEmbedding
 from pecmae.autoencoder.model import Autoencoder, SamplingOptions
 from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
+from pecmae.classifier import TrackClassifier
 from pecmae.core.devices import answering, pick_device, pick_dtype
 from pecmae.core.files import save_directory_atomically, user_path, write_json
-from pecmae.errors import CheckpointError, ConfigError, PecmaeError
+from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import EDITS_FILE, SPLITS_FILE, resolve_model
 from pecmae.model_files import (
@@ -41,10 +40,9 @@ from pecmae.model_files import (
 )
 from pecmae.prototypes.calibration import Calibration
 from pecmae.prototypes.counterfactuals import STOPS, Counterfactual, shortest_walk
-from pecmae.prototypes.explanations import Explanation, explanation_of
+from pecmae.prototypes.explanations import Explanation
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import carry_neighbours
-from pecmae.prototypes.outputs import Prediction, prediction_of
 
 if TYPE_CHECKING:
     from pecmae.autoencoder.scheduler import VDiffusionScheduler
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
+class PECMAE(TrackClassifier, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
     """A frozen autoencoder and a prototype head.
 
     One loaded model may answer many threads at once (`predict`, `embed`, `explain`, `sonify`), as long as none of them changes
@@ -83,39 +81,21 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         preparation: Preparation = PREPARED,
         calibration: Calibration | None = None,
     ) -> None:
-        super().__init__()
-        if len(labels) != head.config.num_classes or len(set(labels)) != len(labels):
-            raise ConfigError(
-                f"{len(labels)} labels ({len(set(labels))} different) for {head.config.num_classes} classes; "
-                "give each class one name of its own."
-            )
+        super().__init__(head, labels, preparation, calibration)
         if head.config.embedding_dim != autoencoder.config.embedding_dim:
             raise ConfigError(
                 f"The head takes z of width {head.config.embedding_dim} but the autoencoder makes "
                 f"{autoencoder.config.embedding_dim}; they belong to different models."
             )
         self.autoencoder = autoencoder
-        self.head = head
-        self.labels = tuple(labels)
         self.autoencoder_reference = autoencoder_reference
-        self.preparation = preparation
-        # What was done to its prototypes by hand, see `pecmae.editing`; None for a head as it was fitted.
-        self.edit_log: Mapping[str, Any] | None = None
-        self.calibration = calibration
-        # Where it was loaded from.
-        self._directory: Path | None = None
         self._solver: VDiffusionSolver | None = None
         self.eval()
 
     @property
-    def directory(self) -> Path | None:
-        """Where it was loaded from; None for a model that was made here."""
-        return self._directory
-
-    @property
-    def sampling_rate(self) -> int:
-        """Of the sound that prototypes are decoded to, in Hz."""
-        return self.autoencoder.sampling_rate
+    def encoder(self) -> Autoencoder:
+        """The autoencoder, whose encoding half makes z."""
+        return self.autoencoder
 
     @property
     def scheduler(self) -> "VDiffusionScheduler":
@@ -145,80 +125,6 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         if self._solver is None:
             self._solver = load_solver(self._directory / "scheduler") if self._directory else VDiffusionSolver()
         return self._solver
-
-    @overload
-    def predict(
-        self,
-        source: list[AudioSource] | tuple[AudioSource, ...],
-        *,
-        sampling_rate: int | None = None,
-        batch_size: int | None = None,
-    ) -> list[Prediction]: ...
-
-    @overload
-    def predict(
-        self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
-    ) -> Prediction: ...
-
-    def predict(
-        self, source: Any, *, sampling_rate: int | None = None, batch_size: int | None = None
-    ) -> Prediction | list[Prediction]:
-        """Classify a track, or each of a list of them.
-
-        Parameters
-        ----------
-        source : path, array [shape=(samples,) or (channels, samples)], or a list of either
-        sampling_rate : int, optional
-            Of arrays, in Hz: needed with them.
-        batch_size : int, optional
-            Segments that are encoded together: what suits the device by default, halved when memory runs out.
-
-        Returns
-        -------
-        Prediction, or list of Prediction for a list
-
-        Raises
-        ------
-        FileNotFoundError, AudioError
-            There is no such file; or it holds no usable audio.
-        """
-        if isinstance(source, list | tuple):
-            found = self.predict_many(source, sampling_rate=sampling_rate, batch_size=batch_size)
-            return [_unless_error(prediction) for prediction in found]
-        return self._predict(source, sampling_rate, batch_size)
-
-    def predict_many(
-        self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int | None = None
-    ) -> Iterator[Prediction | PecmaeError | OSError]:
-        """Classify many tracks as they come: segments of different tracks share batches, and the next ones are read meanwhile.
-
-        Parameters are those of `predict`, for each track; sources may be without end.
-
-        Yields
-        ------
-        Prediction, or the exception that says what is wrong with a track
-            One for each source, in order, as soon as it is known.
-        """
-        for track in self.embed_many(sources, sampling_rate=sampling_rate, batch_size=batch_size):
-            yield track if isinstance(track, Exception) else self.classify(track)
-
-    def embed_many(
-        self, sources: Iterable[AudioSource], *, sampling_rate: int | None = None, batch_size: int | None = None
-    ) -> Iterator[TrackEmbedding | PecmaeError | OSError]:
-        """`embed_track` of many tracks as they come; parameters and errors as for `predict_many`."""
-        return embed_tracks(
-            self.autoencoder, sources, sampling_rate=sampling_rate, batch_size=batch_size, preparation=self.preparation
-        )
-
-    def embed(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> np.ndarray:
-        """z of every segment of a track [shape=(S, D)]; parameters and errors as for `predict`, one track only."""
-        return self.embed_track(source, sampling_rate=sampling_rate, batch_size=batch_size).z.numpy()
-
-    def embed_track(
-        self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None
-    ) -> TrackEmbedding:
-        """`embed`, together with where each segment lies in the track."""
-        return self._embed(source, sampling_rate, batch_size)
 
     def sonify(
         self,
@@ -281,30 +187,9 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
         options = {"scheduler": self.solver, **options}
         return sonified(self.autoencoder, self.head.projected_prototypes(), sounds, **options)
 
-    def prototype_indices(self, labels: str | Sequence[str] | None = None, prototype: int | None = None) -> list[int]:
-        """Rows of the named classes' prototypes among all M; parameters and errors as for `sonify`."""
-        names = self.labels if labels is None else (labels,) if isinstance(labels, str) else labels
-        if not names:
-            raise ValueError("labels is empty; name a class, or leave it out for all.")
-        if unknown := [name for name in names if name not in self.labels]:
-            raise ValueError(f"{unknown[0]!r} is not a class of this model; choose from {', '.join(self.labels)}.")
-        chosen = [self.head.config.rows_of(self.labels.index(name)) for name in names]
-        if prototype is None:
-            return [row for rows in chosen for row in rows]
-        fewest = min(map(len, chosen))
-        if not 0 <= prototype < fewest:
-            raise ValueError(f"prototype={prototype} does not exist; each class has {fewest}, numbered from 0.")
-        return [rows[prototype] for rows in chosen]
-
-    def prototype_name(self, row: int) -> str:
-        """Class of a prototype (a row among all M) and its number within it, such as "jazz 3"."""
-        label = int(self.head.prototype_labels[row])
-        return f"{self.labels[label]} {row - self.head.config.rows_of(label).start}"
-
     def explain(self, source: AudioSource, *, sampling_rate: int | None = None, batch_size: int | None = None) -> Explanation:
         """Tell what each prototype gave to each class's logit; parameters and errors as for `predict`, one track only."""
-        prediction = self._predict(source, sampling_rate, batch_size)
-        explanation = explanation_of(self.head, self.labels, prediction)
+        explanation = super().explain(source, sampling_rate=sampling_rate, batch_size=batch_size)
         return replace(explanation, listen=lambda: self._reasons(explanation, source, sampling_rate))
 
     def counterfactual(
@@ -403,51 +288,6 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             titles.append(f"{name} {within} ({row[m]:+.2f})")
             sounds.append(sound)
         return players(titles, sounds, self.sampling_rate)
-
-    def __repr__(self) -> str:
-        where = f", from {self.directory}" if self.directory else ""
-        per_class = self.head.config.prototypes_per_class
-        count = f"{per_class} prototypes each" if isinstance(per_class, int) else f"{sum(per_class)} prototypes"
-        return f"PECMAE: {len(self.labels)} classes, {count}{where}\n  {', '.join(self.labels)}"
-
-    def _repr_html_(self) -> str:
-        return "<b>PECMAE</b>, " + html.escape(repr(self).removeprefix("PECMAE: ").replace("\n", ": "))
-
-    def _embed(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> TrackEmbedding:
-        options: dict[str, Any] = {"sampling_rate": sampling_rate, "batch_size": batch_size}
-        return embed_track(self.autoencoder, source, preparation=self.preparation, **options)
-
-    def _predict(self, source: AudioSource, sampling_rate: int | None, batch_size: int | None) -> Prediction:
-        return self.classify(self._embed(source, sampling_rate, batch_size))
-
-    def classify(self, track: "TrackEmbedding | Tensor | np.ndarray", *, duration: float = float("nan")) -> Prediction:
-        """Classify a track from the embeddings of its segments: logits are averaged over segments by their weights.
-
-        Parameters
-        ----------
-        track : TrackEmbedding, or Tensor or np.ndarray [shape=(S, D)]
-            What `embed_track` or `embed` returns; segments of z alone are worth the same.
-        duration : float
-            Of the track in seconds, where z alone is given.
-
-        Raises
-        ------
-        ValueError
-            z has another shape, or holds NaN or infinity.
-        """
-        if isinstance(track, TrackEmbedding):
-            return prediction_of(self.head, self.labels, track, self.calibration)
-        z = torch.as_tensor(track).float()
-        config, count = self.autoencoder.config, z.shape[0] if z.ndim else 0
-        alike = TrackEmbedding(
-            z,
-            offsets=config.segment_samples * np.arange(count),
-            num_samples=config.segment_samples * count,
-            sampling_rate=config.sampling_rate,
-            weights=np.ones(count, np.float32),
-            audible_duration=duration,
-        )
-        return replace(prediction_of(self.head, self.labels, alike, self.calibration), duration=duration)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -551,12 +391,6 @@ class PECMAE(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio-class
             Address of the commit.
         """
         return super().push_to_hub(**named_repository(repo_id, options))
-
-
-def _unless_error(prediction: Prediction | PecmaeError | OSError) -> Prediction:
-    if isinstance(prediction, Exception):
-        raise prediction
-    return prediction
 
 
 def _read_calibration(directory: Path, head: PrototypeHead) -> Calibration | None:

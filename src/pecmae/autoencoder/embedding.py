@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice, repeat
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pecmae.audio.preparation import PREPARED, Preparation, Segment, Survey
 from pecmae.audio.segments import AudioSource, is_samples, iter_segments
-from pecmae.autoencoder.model import Autoencoder
 from pecmae.core.ahead import ahead
 from pecmae.core.batches import BatchSize
 from pecmae.core.devices import answering
@@ -23,12 +22,40 @@ from pecmae.core.files import display_name
 from pecmae.errors import AudioError, PecmaeError
 
 
+class SegmentEncoder(Protocol):
+    """What makes z of segments: the autoencoder, or another model of sound."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the segments, in Hz."""
+        ...
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of a segment, N."""
+        ...
+
+    @property
+    def minimum_samples(self) -> int:
+        """The fewest real samples that a segment can be encoded from."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """z [shape=(B, D)], float32, of segments [shape=(B, N)] with so many real samples [shape=(B,)], zeros behind them."""
+        ...
+
+
 class TrackEmbedding(NamedTuple):
     """The embedded segments of a track."""
 
     z: Tensor  # (S, D) float32, on the CPU
-    offsets: np.ndarray  # (S,) first sample of each segment, at the autoencoder's rate
-    num_samples: int  # of the track, at the autoencoder's rate
+    offsets: np.ndarray  # (S,) first sample of each segment, at the encoder's rate
+    num_samples: int  # of the track, at the encoder's rate
     sampling_rate: int
     weights: np.ndarray  # (S,) what each segment is worth beside the others, in [0, 1], float32
     audible_duration: float  # of what is not silent, in seconds
@@ -41,7 +68,7 @@ class TrackEmbedding(NamedTuple):
 
 
 def embed_track(
-    autoencoder: Autoencoder,
+    encoder: SegmentEncoder,
     source: AudioSource,
     *,
     sampling_rate: int | None = None,
@@ -56,7 +83,7 @@ def embed_track(
 
     Parameters
     ----------
-    autoencoder : Autoencoder
+    encoder : SegmentEncoder
     source : path or array [shape=(samples,) or (channels, samples)]
     sampling_rate : int, optional
         Of an array, in Hz.
@@ -73,7 +100,7 @@ def embed_track(
         There is no such file; or it holds no usable audio.
     """
     (result,) = embed_tracks(
-        autoencoder,
+        encoder,
         [source],
         sampling_rate=sampling_rate,
         batch_size=batch_size,
@@ -86,7 +113,7 @@ def embed_track(
 
 
 def embed_tracks(
-    autoencoder: Autoencoder,
+    encoder: SegmentEncoder,
     sources: Iterable[AudioSource],
     *,
     sampling_rate: int | None = None,
@@ -105,43 +132,42 @@ def embed_tracks(
     """
     waiting: list[_Track] = []
     named = zip(sources, repeat(None) if names is None else names, strict=names is not None)
-    rows = BatchSize.of_segments(autoencoder.device, batch_size)
+    rows = BatchSize.of_segments(encoder.device, batch_size)
     # The next batch is decoded and resampled while this one is encoded.
-    pieces = ahead(_pieces(autoencoder, named, sampling_rate, preparation, waiting), rows.size + 1)
+    pieces = ahead(_pieces(encoder, named, sampling_rate, preparation, waiting), rows.size + 1)
     with closing(pieces):
         while batch := list(islice(pieces, rows.size)):
-            for (track, segment), z in zip(batch, _encode(autoencoder, [segment for _, segment in batch], rows), strict=True):
+            for (track, segment), z in zip(batch, _encode(encoder, [segment for _, segment in batch], rows), strict=True):
                 track.add(segment, z)
             while waiting and waiting[0].complete:
-                yield waiting.pop(0).result(autoencoder.sampling_rate)
+                yield waiting.pop(0).result(encoder.sampling_rate)
         while waiting:
-            yield waiting.pop(0).result(autoencoder.sampling_rate)
+            yield waiting.pop(0).result(encoder.sampling_rate)
 
 
 def cut_segments(
-    autoencoder: Autoencoder,
+    encoder: SegmentEncoder,
     source: AudioSource,
     *,
     survey: Survey,
     sampling_rate: int | None = None,
     name: str | None = None,
 ) -> Iterator[Segment]:
-    """The pieces of a track that an autoencoder encodes, as `survey` (from `new_survey`) has them prepared."""
-    config = autoencoder.config
+    """The pieces of a track that an encoder takes, as `survey` (from `new_survey`) has them prepared."""
     return iter_segments(
         source,
-        segment_samples=config.segment_samples,
-        target_rate=config.sampling_rate,
+        segment_samples=encoder.segment_samples,
+        target_rate=encoder.sampling_rate,
         sampling_rate=sampling_rate,
-        minimum_samples=config.hop_length,
+        minimum_samples=encoder.minimum_samples,
         survey=survey,
         name=name,
     )
 
 
-def new_survey(autoencoder: Autoencoder, preparation: Preparation = PREPARED) -> Survey:
-    """What prepares and judges the segments of one track for an autoencoder."""
-    return Survey(preparation, autoencoder.config.segment_samples, autoencoder.config.sampling_rate)
+def new_survey(encoder: SegmentEncoder, preparation: Preparation = PREPARED) -> Survey:
+    """What prepares and judges the segments of one track for an encoder."""
+    return Survey(preparation, encoder.segment_samples, encoder.sampling_rate)
 
 
 @dataclass(eq=False)
@@ -178,7 +204,7 @@ class _Track:
 
 
 def _pieces(
-    autoencoder: Autoencoder,
+    encoder: SegmentEncoder,
     named: Iterable[tuple[AudioSource, str | None]],
     sampling_rate: int | None,
     preparation: Preparation,
@@ -187,10 +213,10 @@ def _pieces(
     """All segments of all tracks; a track joins `waiting` when it is opened."""
     for place, (source, given) in enumerate(named):
         name = f"array {place}" if given is None and is_samples(source) else given
-        track = _Track(name or display_name(cast(str, source)), new_survey(autoencoder, preparation))
+        track = _Track(name or display_name(cast(str, source)), new_survey(encoder, preparation))
         waiting.append(track)
         try:
-            for segment in cut_segments(autoencoder, source, survey=track.survey, sampling_rate=sampling_rate, name=name):
+            for segment in cut_segments(encoder, source, survey=track.survey, sampling_rate=sampling_rate, name=name):
                 track.cut += 1
                 yield track, segment
         except (PecmaeError, OSError) as error:
@@ -198,10 +224,10 @@ def _pieces(
         track.ended = True
 
 
-def _encode(autoencoder: Autoencoder, segments: list[Segment], rows: BatchSize) -> Tensor:
+def _encode(encoder: SegmentEncoder, segments: list[Segment], rows: BatchSize) -> Tensor:
     """z of segments [shape=(B, D)], float32, on the CPU."""
     wav = torch.from_numpy(np.stack([segment.samples for segment in segments]))  # (B, N)
     lengths = torch.tensor([segment.length for segment in segments])  # (B,)
-    with answering(autoencoder.device):
-        parts = rows.run(lambda part: autoencoder.encode(wav[part], lengths[part]).cpu(), len(segments))
+    with answering(encoder.device):
+        parts = rows.run(lambda part: encoder.encode(wav[part], lengths[part]).cpu(), len(segments))
         return torch.cat(list(parts))

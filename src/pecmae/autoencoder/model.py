@@ -84,6 +84,16 @@ class Autoencoder(nn.Module, ModelHubMixin, library_name="pecmae", tags=["audio"
         return self.config.sampling_rate
 
     @property
+    def segment_samples(self) -> int:
+        """Samples of a segment."""
+        return self.config.segment_samples
+
+    @property
+    def minimum_samples(self) -> int:
+        """The fewest real samples that a segment can be encoded from: a codec frame."""
+        return self.config.hop_length
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.position.scale.device

@@ -141,7 +141,7 @@ def _splice_auc(model: PECMAE, one: np.ndarray, other: np.ndarray, labels: tuple
         track = model.embed_track(np.concatenate([one, other]), sampling_rate=model.sampling_rate)
     explanation = explanation_of(model.head, model.labels, model.classify(track))
     speaks = explanation.contrast(*labels).segments
-    ends = track.offsets + model.autoencoder.config.segment_samples
+    ends = track.offsets + model.encoder.segment_samples
     first, second = speaks[ends <= len(one)], speaks[(track.offsets >= len(one)) & (track.weights > 0)]
     above = first[:, None] - second
     return float(((above > 0) + 0.5 * (above == 0)).mean())

@@ -67,7 +67,7 @@ def model_facts(model: "PECMAE", name: str) -> dict[str, Any]:
         "labels": tuple(map(readable, model.labels)),
         "prototype_labels": tuple(own.tolist()),
         "prototype_numbers": tuple(numbers_within_class(own)),
-        "segment_seconds": model.autoencoder.config.segment_seconds,
+        "segment_seconds": model.segment_seconds,
     }
 
 

@@ -186,23 +186,23 @@ def _doubts(prediction: Prediction) -> tuple[str, ...]:
 
 def _look_and_listen(model: PECMAE, path: str | os.PathLike[str]) -> tuple[tuple[SegmentView, ...], dict[str, str]]:
     """Views of a track's segments, and its compressed sound."""
-    config = model.autoencoder.config
-    sound = CompressedSound(config.sampling_rate)
+    rate = model.sampling_rate
+    sound = CompressedSound(rate)
     views: list[SegmentView] = []
     # The same cuts as those that were embedded; a tail too short to be one of them is not heard either.
-    survey = new_survey(model.autoencoder, model.preparation)
-    cuts = cut_segments(model.autoencoder, path, survey=survey)
+    survey = new_survey(model.encoder, model.preparation)
+    cuts = cut_segments(model.encoder, path, survey=survey)
     with without_audio_warnings():  # explaining gave them
         for segment in cuts:
             real = segment.samples[: segment.length]
             sound.write(real)
             views.append(
                 SegmentView(
-                    start=segment.offset / config.sampling_rate,
-                    seconds=segment.length / config.sampling_rate,
+                    start=segment.offset / rate,
+                    seconds=segment.length / rate,
                     silent=False,
                     outline=outline(real),
-                    picture=picture_uri(real, config.sampling_rate),
+                    picture=picture_uri(real, rate),
                 )
             )
     # How loud a track is shows in its end.
