@@ -13,6 +13,8 @@ import typer
 from pecmae.cli.app import app
 
 ROOT = Path(__file__).parents[1]
+# Pages whose Python is run from the first line to the last.
+RUN = ("guide/embeddings.md",)
 
 
 def test_the_site_builds_strictly(tmp_path):
@@ -38,6 +40,16 @@ def test_the_tutorial_runs():
     results = ["".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs) for cell in code]
     assert "'jazz'" in results[1]
     assert "True" in results[3]
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_what_a_page_shows_in_python_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in code:
+        exec(block, names)
+    assert capsys.readouterr().out.strip()
 
 
 def test_every_room_of_the_house_is_described():

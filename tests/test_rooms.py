@@ -108,6 +108,7 @@ ALONE = {
     "checkpoints": "public names of published checkpoints",
     "cli.decoder_notes": "what foreign libraries write to standard error",
     "core.ahead": "a thread that any loop can use; embedding is not about threads",
+    "evaluation.leave_one_out": "fits heads, which needs the extra that evaluating does not",
     "prototypes.published": "the published layout, for checkpoints",
     "training.diffusion": "a stage of training, for the scripts of examples/",
     "training.interruptions": "what a signal does to training; the loop knows steps",

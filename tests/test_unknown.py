@@ -10,7 +10,8 @@ import torch
 from pecmae import ConfigError, PrototypeHead
 from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.tracks import EmbeddedTracks
-from pecmae.evaluation.unknown import detection_report, leave_one_class_out, mean_auroc, unknown_report
+from pecmae.evaluation.leave_one_out import leave_one_class_out, mean_auroc
+from pecmae.evaluation.unknown import detection_report, unknown_report
 from pecmae.prototypes.calibration import calibrate
 from pecmae.prototypes.fitting import HEAD_SETTINGS
 from test_calibration import tracks_around

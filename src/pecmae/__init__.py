@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pecmae.errors import HubError as HubError
     from pecmae.errors import PecmaeError as PecmaeError
     from pecmae.finetuning import fit as fit
+    from pecmae.interop.embedding_model import EmbeddingModel as EmbeddingModel
+    from pecmae.interop.embeddings import fit_embeddings as fit_embeddings
     from pecmae.interop.pipeline import pipeline as pipeline
     from pecmae.model import PECMAE as PECMAE
     from pecmae.prototypes.config import PrototypeHeadConfig as PrototypeHeadConfig
@@ -40,6 +42,8 @@ _MODULES = {
     "HubError": "errors",
     "PecmaeError": "errors",
     "fit": "finetuning",
+    "EmbeddingModel": "interop.embedding_model",
+    "fit_embeddings": "interop.embeddings",
     "AutoencoderReference": "autoencoder.config",
     "PECMAE": "model",
     "pipeline": "interop.pipeline",

@@ -18,6 +18,7 @@ from pecmae.audio.segments import AudioSource
 from pecmae.autoencoder.embedding import SegmentEncoder, TrackEmbedding, embed_track, embed_tracks
 from pecmae.errors import ConfigError, PecmaeError
 from pecmae.prototypes.calibration import Calibration
+from pecmae.prototypes.example_sounds import ExampleSounds
 from pecmae.prototypes.explanations import Explanation, explanation_of
 from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.outputs import Prediction, prediction_of
@@ -61,6 +62,8 @@ class TrackClassifier(nn.Module):
         self.calibration = calibration
         # What was done to its prototypes by hand, see `pecmae.editing`; None for a head as it was fitted.
         self.edit_log: Mapping[str, Any] | None = None
+        # Recordings that stand for the prototypes of a model without a decoder to make them heard; None: it has one.
+        self.example_sounds: ExampleSounds | None = None
         # Where it was loaded from.
         self._directory: Path | None = None
 

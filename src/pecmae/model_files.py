@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pecmae.autoencoder.scheduler import VDiffusionScheduler
 
 MODEL_TYPE = "pecmae"
+# Of a head over embeddings that another model makes, see `pecmae.interop.embedding_model`.
+EMBEDDING_MODEL_TYPE = "pecmae-embeddings"
 # Of the normalisation of z, whose values lie near 1.
 LARGEST_SCALAR = 1e9
 
@@ -121,7 +123,10 @@ def read_model(directory: Path) -> tuple[ModelConfig, PrototypeHead]:
     ConfigError, CheckpointError
         A file is missing, damaged, of another kind or from a newer version.
     """
-    otherwise = "this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained."
+    otherwise = (
+        "this is not a PECMAE model; an autoencoder is loaded with Autoencoder.from_pretrained, and a model over embeddings of "
+        "another model, in Python alone, with EmbeddingModel.from_pretrained."
+    )
     values, sha256 = read_model_config(directory, MODEL_TYPE, otherwise)
     config = ModelConfig.from_dict(values, str(directory / "config.json"))
     head = load_module(

@@ -1,10 +1,9 @@
-"""Whether a model knows what it does not know: sound that is none of its classes, and classes that it never met.
+"""Whether a model knows what it does not know: sound that is none of its classes.
 
 Shapes: N known tracks, U unknown ones.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,7 @@ from pecmae.data.embedding_cache import EmbeddingCache
 from pecmae.data.tracks import EmbeddedTracks
 from pecmae.errors import ConfigError
 from pecmae.model import PECMAE
-from pecmae.prototypes.calibration import NOT_CALIBRATED, REFUSED, class_radii, track_strangeness
-from pecmae.prototypes.config import PrototypeHeadConfig
-from pecmae.prototypes.fitting import HEAD_SETTINGS, fit_head
-from pecmae.training.settings import TrainingSettings
+from pecmae.prototypes.calibration import NOT_CALIBRATED, REFUSED, track_strangeness
 
 # Share of the known tracks that is accepted where false positives are counted.
 ACCEPTED = 1 - REFUSED
@@ -93,53 +89,3 @@ def unknown_report(
             **detection_report(of_known, unlikeness),
         }
     return found
-
-
-def leave_one_class_out(
-    config: PrototypeHeadConfig,
-    labels: Sequence[str],
-    train: EmbeddedTracks,
-    test: EmbeddedTracks,
-    *,
-    validation: EmbeddedTracks | None = None,
-    settings: TrainingSettings = HEAD_SETTINGS,
-) -> dict[str, dict[str, float]]:
-    """Fit a head without each class in turn, and see whether it calls the tracks of that class stranger than the others.
-
-    Parameters
-    ----------
-    config : PrototypeHeadConfig
-        Of the head that knows all classes, as many prototypes of each.
-    labels : sequence of str
-    train, test, validation : EmbeddedTracks
-        With tracks of all classes; the head of each fit is the one of the lowest loss on `validation`, where that is given.
-    settings : TrainingSettings
-
-    Returns
-    -------
-    dict
-        `detection_report` by strangeness, by the name of the class that was left out; of those that have test tracks.
-    """
-    found = {}
-    smaller = replace(config, num_classes=len(labels) - 1)
-    for number, label in enumerate(labels):
-        out = (test.track_labels == number).numpy()
-        if not out.any() or out.all():
-            continue
-        without = _without_class(train, number)
-        held = None if validation is None else _without_class(validation, number)
-        head, _ = fit_head(without, smaller, settings, validation=held)
-        strangeness = track_strangeness(head, test, class_radii(head, without.whole()))
-        found[label] = detection_report(strangeness[~out], strangeness[out])
-    return found
-
-
-def mean_auroc(reports: Mapping[str, Mapping[str, float]]) -> float:
-    """Mean over what `leave_one_class_out` returns."""
-    return float(np.mean([report["auroc"] for report in reports.values()]))
-
-
-def _without_class(tracks: EmbeddedTracks, number: int) -> EmbeddedTracks:
-    """Tracks of the other classes, whose numbers follow each other."""
-    kept = tracks.chosen(tracks.track_labels != number)
-    return replace(kept, track_labels=kept.track_labels - (kept.track_labels > number).long())

@@ -18,7 +18,7 @@ from pecmae.core.files import atomic_write, display_name
 from pecmae.prototypes.measures import numbers_within_class
 
 if TYPE_CHECKING:
-    from pecmae.model import PECMAE
+    from pecmae.classifier import TrackClassifier
 
 # Nothing may be loaded from anywhere, and no script may run but the page's own.
 _POLICY = (
@@ -59,7 +59,7 @@ class Page(ABC):
             temporary.write_text(self.to_html(), encoding="utf-8")
 
 
-def model_facts(model: "PECMAE", name: str) -> dict[str, Any]:
+def model_facts(model: "TrackClassifier", name: str) -> dict[str, Any]:
     """The fields of `Page`, of a model that people call `name`."""
     own = model.head.prototype_labels.cpu().numpy()
     return {

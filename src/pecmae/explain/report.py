@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from pecmae.audio.compression import CompressedSound, compressed, encoded
-from pecmae.autoencoder.embedding import cut_segments, new_survey
+from pecmae.autoencoder.embedding import TrackEmbedding, cut_segments, new_survey
+from pecmae.classifier import TrackClassifier
+from pecmae.errors import PecmaeError
 from pecmae.explain.media import outline, picture_uri
 from pecmae.explain.pages import Page, model_facts, readable, render_page
-from pecmae.explain.sounds import PrototypeSounds, without_audio_warnings
+from pecmae.explain.sounds import PrototypeSounds, sounds_of, without_audio_warnings
 from pecmae.model import PECMAE
 from pecmae.prototypes.calibration import RISK
 from pecmae.prototypes.counterfactuals import Counterfactual
@@ -126,7 +128,7 @@ class Report(Page):
 
 
 def describe_track(
-    model: PECMAE,
+    model: TrackClassifier,
     path: str | os.PathLike[str],
     *,
     batch_size: int | None = None,
@@ -137,7 +139,8 @@ def describe_track(
 
     Parameters
     ----------
-    model : PECMAE
+    model : TrackClassifier
+        `PECMAE`, or a model over embeddings that was given its encoder.
     path : path
         An audio file; it is streamed.
     batch_size : int, optional
@@ -166,12 +169,19 @@ def describe_track(
         segments=views,
         sound=sound,
         probability=prediction.probability,
-        counterfactual=None
-        if counterfactual in (None, prediction.label)
-        else model.counterfactual(track, counterfactual, seed=seed),
+        counterfactual=_walk(model, track, prediction.label, counterfactual, seed),
         doubts=_doubts(prediction),
         temperature=model.head.config.temperature if model.head.config.classification_loss == "cross_entropy" else None,
     )
+
+
+def _walk(model: TrackClassifier, track: TrackEmbedding, label: str, rival: str | None, seed: int) -> Counterfactual | None:
+    """What would have to be different for a track to be called `rival`, if anybody asks and something would."""
+    if rival is None or rival == label:
+        return None
+    if not isinstance(model, PECMAE):
+        raise PecmaeError("A counterfactual is made audible by a decoder, which this model does not have; leave it out.")
+    return model.counterfactual(track, rival, seed=seed)
 
 
 def _doubts(prediction: Prediction) -> tuple[str, ...]:
@@ -184,7 +194,7 @@ def _doubts(prediction: Prediction) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def _look_and_listen(model: PECMAE, path: str | os.PathLike[str]) -> tuple[tuple[SegmentView, ...], dict[str, str]]:
+def _look_and_listen(model: TrackClassifier, path: str | os.PathLike[str]) -> tuple[tuple[SegmentView, ...], dict[str, str]]:
     """Views of a track's segments, and its compressed sound."""
     rate = model.sampling_rate
     sound = CompressedSound(rate)
@@ -229,7 +239,7 @@ def prototypes_to_hear(track: TrackReport, count: int = SOUNDS_PER_TRACK) -> lis
 
 
 def build_report(
-    model: PECMAE,
+    model: TrackClassifier,
     tracks: Sequence[TrackReport],
     *,
     name: str,
@@ -244,7 +254,8 @@ def build_report(
 
     Parameters
     ----------
-    model : PECMAE
+    model : TrackClassifier
+        `PECMAE`, or a model over embeddings that was given its encoder.
     tracks : sequence of TrackReport
     name : str
         Of the model, as people should read it.
@@ -261,8 +272,9 @@ def build_report(
     progress : callable
         Called with the number of sounds to make; returns what is called after each.
     """
-    source = sounds or PrototypeSounds(model)
-    wanted = sorted({prototype for track in tracks for prototype in prototypes_to_hear(track, sounds_per_track)})
+    source = sounds or sounds_of(model)
+    important = {prototype for track in tracks for prototype in prototypes_to_hear(track, sounds_per_track)}
+    wanted = sorted(filter(source.has, important))
     source.make([(prototype, seed) for prototype in wanted], progress(len(wanted)))
     samples = {prototype: source.get(prototype, seed) for prototype in wanted}
     shown = {int(m) for track in tracks for m in track.explanation.winners} | set(wanted)
@@ -277,7 +289,7 @@ def build_report(
 
 
 def explain_tracks(
-    model: PECMAE, paths: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], **options: Any
+    model: TrackClassifier, paths: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], **options: Any
 ) -> Report:
     """Explain tracks and write the page; options as for `build_report`, errors as for `describe_track`."""
     tracks = [describe_track(model, path) for path in paths]

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from pecmae.core.files import cache_root
 from pecmae.errors import AudioError, AudioWarning
 
 if TYPE_CHECKING:
+    from pecmae.classifier import TrackClassifier
     from pecmae.model import PECMAE
+    from pecmae.prototypes.example_sounds import ExampleSounds
 
 
 # Raised when what a cached sound depends on changes.
@@ -47,6 +49,10 @@ class PrototypeSounds:
         self._in_memory: dict[tuple[int, int], np.ndarray] = {}
         self.options: dict[str, Any] = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
         self.folder = (cache_root() / "sounds" if folder is None else Path(folder)) / self._key()
+
+    def has(self, prototype: int) -> bool:
+        """Whether there is a sound for a prototype: always, for it can be made."""
+        return 0 <= prototype < self.model.head.config.num_prototypes
 
     def _key(self) -> str:
         """Of all that a sound depends on besides prototype and seed."""
@@ -133,3 +139,8 @@ def without_audio_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AudioWarning)
         yield
+
+
+def sounds_of(model: "TrackClassifier") -> "PrototypeSounds | ExampleSounds":
+    """What makes the prototypes of a model heard: its decoder, or recordings that stand for them (of none, perhaps)."""
+    return PrototypeSounds(cast("PECMAE", model)) if model.example_sounds is None else model.example_sounds

@@ -28,6 +28,7 @@ PIPELINE_TAGS = {"model": "audio-classification", "autoencoder": "feature-extrac
 SUMMARIES = {
     "model": "An audio classifier whose reasons can be heard.",
     "autoencoder": "An autoencoder of music: audio to one vector a segment, and back.",
+    "embeddings": "A classifier of embeddings by prototypes that stand for training segments.",
 }
 
 # True of every member of a family, whatever its data.
@@ -41,6 +42,8 @@ AUTOENCODER_LIMITS = (
     "Each segment becomes a single vector: what is generated from it resembles the segment, it does not restore it.",
     "Mono only, at the codec's sampling rate.",
 )
+# Of a model without a decoder: nothing is generated.
+EMBEDDING_LIMITS = MODEL_LIMITS[:2]
 LIMITS = {"model": MODEL_LIMITS, "autoencoder": AUTOENCODER_LIMITS}
 
 CITATION = """\
@@ -107,6 +110,8 @@ class ModelCardFacts:
     segment_seconds: float | None = None
     # A Hub id or a name of the zoo; None when the autoencoder is inside the repository.
     autoencoder: str | None = None
+    # What makes embeddings, of a model over those of another one; "" where it has no name, None where there is an autoencoder.
+    encoder: str | None = None
     # The commit, tag or branch of it that the model was fitted on.
     autoencoder_revision: str | None = None
     # What `from_pretrained` is called with; None is the embedded model.
@@ -156,6 +161,8 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
     }
     if (directory / EDITS_FILE).is_file():
         found["edits"] = _edits_in_words(read_json(directory / EDITS_FILE, "save the model again."))
+    if "encoder" in config:
+        return card_facts({**found, **_encoder_facts(config["encoder"]), **facts})
     if config["autoencoder"] is not None:
         found["autoencoder"] = config["autoencoder"]["repo_id"]
         found["autoencoder_revision"] = config["autoencoder"]["revision"]
@@ -163,6 +170,13 @@ def facts_from_directory(directory: str | os.PathLike[str], **facts: Any) -> Mod
         folder = embedded_autoencoder() if config["autoencoder"] else directory / "autoencoder"
         found["segment_seconds"] = read_json_config(folder / "config.json", format_version=FORMAT_VERSION)["segment_seconds"]
     return card_facts({**found, **facts})
+
+
+def _encoder_facts(encoder: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a model over somebody else's embeddings says of what makes them."""
+    if encoder is None:
+        return {"encoder": "", "summary": SUMMARIES["embeddings"]}
+    return {"encoder": encoder["name"], "segment_seconds": encoder["segment_seconds"], "summary": SUMMARIES["embeddings"]}
 
 
 def _edits_in_words(log: Mapping[str, Any]) -> tuple[str, ...]:
@@ -214,7 +228,7 @@ def render_card(template_name: Literal["model", "autoencoder"], data: ModelCardF
     text = environment.from_string(template).render(
         facts=data,
         summary=data.summary or SUMMARIES[template_name],
-        limits=(*data.limits, *LIMITS[template_name]),
+        limits=(*data.limits, *(EMBEDDING_LIMITS if data.encoder is not None else LIMITS[template_name])),
         metadata=_metadata(template_name, data).to_yaml(),
         load_argument=_python_string(data.load_id),
         first_label=_python_string(data.labels[0] if data.labels else None),
