@@ -16,7 +16,7 @@ SOURCE = Path(pecmae.__file__).parent
 # Each imports only what stands before it.
 ORDER = (
     *("errors", "core", "audio", "hub", "autoencoder", "data", "training", "prototypes", "checkpoints"),
-    *("model_files", "classifier", "model", "explain", "baselines", "evaluation", "finetuning"),
+    *("model_files", "classifier", "model", "explain", "baselines", "evaluation", "finetuning", "reproduction"),
     *("catalogue", "editing", "interop", "explorer", "cli"),
 )
 PUBLIC = {

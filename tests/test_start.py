@@ -56,7 +56,7 @@ except pecmae.PecmaeError as error:
 """
 TRAINED = (
     *("pecmae.baselines.apnet_fitting", "pecmae.evaluation.leave_one_out", "pecmae.finetuning", "pecmae.interop.embeddings"),
-    *("pecmae.interop.estimator", "pecmae.prototypes.fitting", "pecmae.training"),
+    *("pecmae.interop.estimator", "pecmae.prototypes.fitting", "pecmae.reproduction", "pecmae.training"),
 )
 
 

@@ -18,6 +18,7 @@ from huggingface_hub import snapshot_download
 from pecmae.audio.preparation import PREPARED, Preparation
 from pecmae.autoencoder.config import AutoencoderReference
 from pecmae.autoencoder.model import Autoencoder
+from pecmae.core.configs import model_sha256
 from pecmae.core.devices import pick_dtype
 from pecmae.core.files import cache_root, write_json
 from pecmae.core.options import refuse_unknown
@@ -40,6 +41,7 @@ from pecmae.prototypes.head import PrototypeHead
 from pecmae.prototypes.neighbours import describe_neighbours
 from pecmae.training.accelerators import own_accelerator
 from pecmae.training.loop import TrainingResult
+from pecmae.training.run_record import RunRecord, command_line, installed_versions, machine_facts, recorded_clips
 from pecmae.training.runs import locked
 from pecmae.training.settings import TrainingSettings, check_whole
 
@@ -119,8 +121,8 @@ def fit(
         What `pecmae.data.load.load_collection` takes, or what it returns. Splits that are missing are made from the seed; the
         model remembers them.
     output : path, optional
-        Folder of the run: checkpoints from which a killed run continues, report.json, and the model in `output/model`. Nothing
-        is written without it, but for the cache.
+        Folder of the run: checkpoints from which a killed run continues, report.json, run.json, which says what all of it was
+        made from (`pecmae.reproduction`), and the model in `output/model`. Nothing is written without it, but for the cache.
     autoencoder : Autoencoder, Hub id, name of the zoo or directory, optional
         The embedded model's by default. An Autoencoder stays where and as it is.
     revision : str, optional
@@ -226,6 +228,30 @@ def fit(
             _tell(result)
             if output is not None:
                 _save(result, Path(output), dtype)
+                given = isinstance(autoencoder, Autoencoder)
+                RunRecord(
+                    versions=installed_versions(),
+                    machine=machine_facts(),
+                    command=command_line(),
+                    options={
+                        "autoencoder": None if given or autoencoder is None else str(autoencoder),
+                        "revision": revision,
+                        "head": asdict(head),
+                        "settings": asdict(settings),
+                        "preparation": asdict(preparation),
+                        "calibration_share": calibration_share,
+                        "batch_size": batch_size,
+                        "skip_bad": skip_bad,
+                        "bundle": bundle,
+                        "dtype": dtype,
+                    },
+                    data=collection.name,
+                    clips=recorded_clips(collection),
+                    step=training.step,
+                    autoencoder=autoencoder_key(frozen.autoencoder),
+                    autoencoder_given=given,
+                    model=model_sha256(Path(output) / "model"),
+                ).save(output)
         accelerator.wait_for_everyone()
     return result
 

@@ -24,7 +24,7 @@ from pecmae.errors import PecmaeError
 GROUPS = {
     "Hear and label": ("classify", "sonify", "embed"),
     "Understand": ("explain", "gallery"),
-    "Make your own": ("fit", "evaluate", "calibrate"),
+    "Make your own": ("fit", "evaluate", "calibrate", "reproduce"),
     "Publish": ("push", "export", "convert"),
     "The rest": ("models", "doctor"),
 }
@@ -292,6 +292,7 @@ pages.register(app)
 app.command()(own.fit)
 app.command()(own.evaluate)
 app.command()(own.calibrate)
+app.command()(own.reproduce)
 app.command()(own.push)
 app.command()(own.export)
 app.command()(doctor.doctor)

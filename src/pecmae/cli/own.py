@@ -179,9 +179,9 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            metavar="FILE",
+            metavar="PATH",
             parser=user_path,
-            help="Write the report here: .json the whole, .txt what people read.",
+            help="Write the report: .json the whole, .txt what people read; a folder, all that a paper needs.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
@@ -194,10 +194,15 @@ def evaluate(
     DATA is what `pecmae fit` takes. Where it has no splits, the model says which clips it was not fitted on.
     """
     pictures = (".png", ".svg", ".pdf")
-    for path, endings in ((picture, pictures), (reliability, pictures), (output, (".json", ".txt"))):
+    folder = output if output is not None and output != console.STREAM and (output.is_dir() or not output.suffix) else None
+    file = output if folder is None else None
+    for path, endings in ((picture, pictures), (reliability, pictures), (file, (".json", ".txt"))):
         if path is not None:
             support.check_output_file(path)
             support.check_ending(path, endings)
+    if folder is not None:
+        support.require("matplotlib", "a folder of --output", "plot")
+        support.make_folder(folder)
     others = [user_path(path) for path in unknown or ()]
     for path in others:
         if not path.exists():
@@ -226,9 +231,13 @@ def evaluate(
         from pecmae.evaluation.plots import plot_reliability
 
         plot_reliability(report.values["confidence"]).savefig(reliability, dpi=150)
-    if output is not None:
-        text = output.suffix.lower() == ".txt"
-        console.deliver(console.render_evaluation(report.values) if text else console.as_json(report.values), output)
+    if folder is not None:
+        from pecmae.evaluation.paper_files import write_paper_files
+
+        console.deliver_names(write_paper_files(report, folder))
+    if file is not None:
+        text = file.suffix.lower() == ".txt"
+        console.deliver(console.render_evaluation(report.values) if text else console.as_json(report.values), file)
     if as_json:
         console.deliver(console.as_json(report.values), None)
     elif output is None:
@@ -261,6 +270,39 @@ def calibrate(
     temperature = f"temperature {calibration.temperature:.3g}, the head's own is {loaded.head.config.temperature:.3g}"
     console.say(f"calibrated on {calibration.num_tracks} tracks: {temperature}")
     console.deliver_names([calibration.save(model)])
+
+
+def reproduce(
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=user_path, help="Folder that pecmae fit wrote.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", parser=user_path, help="Folder of the new run (default: RUN/reproduced)"),
+    ] = None,
+    cache: DataCache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Fit a model again from its record, and compare.
+
+    Says what has changed since: versions, machine, data. The exit status is 1 where the weights are not the same to the last
+    bit.
+    """
+    support.require("accelerate", "pecmae reproduce", "train")
+    support.check_output_folder(run / "reproduced" if output is None else output)
+    from pecmae.reproduction import reproduce as fit_again
+
+    found = fit_again(run, output, cache=cache, progress=True)
+    for name, changes in found.changes.items():
+        for change in changes:
+            console.say(f"{name}: {change}", "warning")
+    if as_json:
+        console.deliver(console.as_json(found.to_dict()), None)
+    else:
+        for split, (before, now) in found.accuracy.items():
+            console.say(f"{split}: class-normalised accuracy {before} then, {now} now")
+        said = "the same weights to the last bit" if found.same else f"other weights, by {found.largest_difference:.2g} at most"
+        console.deliver(f"{said}\n", None)
+    if not found.same:
+        raise typer.Exit(1)
 
 
 def push(

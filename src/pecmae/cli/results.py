@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pecmae.cli import console
 from pecmae.core.files import without_nan
+from pecmae.core.tables import spreadsheet_cell
 
 Layout = Literal["table", "csv", "json", "jsonl"]
 Row = Mapping[str, Any]  # `path` with `Prediction.to_dict()`, or `path` and `error`
@@ -111,7 +112,7 @@ class CSVWriter:
     def row(self, row: Row) -> str:
         """A line."""
         row = _topped(row, self._top)
-        flat = {key: _no_formula(value) for key, value in row.items() if key != "scores"}
+        flat = {key: spreadsheet_cell(value) for key, value in row.items() if key != "scores"}
         flat["notes"] = "; ".join(row.get("notes", ()))
         return self._line(flat | {f"score_{label}": score for label, score in row.get("scores", {}).items()})
 
@@ -232,7 +233,3 @@ class TableWriter:
 
 def _topped(row: Row, top: int | None) -> dict[str, Any]:
     return {**row, "scores": dict(list(row["scores"].items())[:top])} if "scores" in row else dict(row)
-
-
-def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

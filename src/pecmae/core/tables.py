@@ -1,4 +1,4 @@
-"""Tables for people who work with pandas, which is no dependency."""
+"""Tables for people who work with pandas, which is no dependency, and with spreadsheets."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,3 +22,8 @@ def data_frame(columns: Mapping[str, Any]) -> "pandas.DataFrame":
     except ImportError:
         raise PecmaeError("to_pandas needs pandas; install it with pip install pandas.") from None
     return DataFrame(dict(columns))
+
+
+def spreadsheet_cell(cell: Any) -> Any:
+    """A cell of a CSV file; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

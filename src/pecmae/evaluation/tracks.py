@@ -39,6 +39,8 @@ class Evaluation:
     scores: np.ndarray
     # Path → what was wrong with it; not counted.
     failed: dict[str, str]
+    # Of every class [shape=(N, C)]; None where they were not kept.
+    class_scores: np.ndarray | None = None
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -116,9 +118,11 @@ class Evaluation:
         return plot_confusion(self.confusion, self.labels, title=title or self.title)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row for each track: its name, its class, the label it got, and the score of that."""
+        """A row for each track: its name, its class, the label it got, the score of that, and those of all classes."""
         named = np.array(self.labels)
         columns = {"track": self.names, "true": named[self.true], "predicted": named[self.predicted], "score": self.scores}
+        if self.class_scores is not None:
+            columns |= {f"score of {label}": self.class_scores[:, index] for index, label in enumerate(self.labels)}
         return data_frame(columns)
 
     @property
@@ -163,6 +167,13 @@ def evaluate_embedded(
     """Classify embedded tracks by their averaged logits; `failed` (path → why) are those that could not be embedded."""
     logits = tracks.average(head(tracks.z.to(head.prototypes.device)).cpu())  # (tracks, C)
     predicted = logits.argmax(1)  # scores of a head that nothing is similar to round to the same
-    scores = head.scores(logits).gather(1, predicted[:, None])[:, 0]
-    names = tracks.names or tuple(map(str, range(len(logits))))
-    return Evaluation(tuple(labels), names, tracks.track_labels.numpy(), predicted.numpy(), scores.numpy(), dict(failed or {}))
+    scores = head.scores(logits)  # (tracks, C)
+    return Evaluation(
+        labels=tuple(labels),
+        names=tracks.names or tuple(map(str, range(len(logits)))),
+        true=tracks.track_labels.numpy(),
+        predicted=predicted.numpy(),
+        scores=scores.gather(1, predicted[:, None])[:, 0].numpy(),
+        failed=dict(failed or {}),
+        class_scores=scores.numpy(),
+    )
