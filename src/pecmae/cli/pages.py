@@ -70,7 +70,7 @@ def explain(
                 report = build_report(
                     classifier,
                     tracks,
-                    name=_title(model),
+                    name=title_of(model),
                     neighbours=neighbours,
                     sounds=source,
                     sounds_per_track=sounds,
@@ -106,7 +106,7 @@ def gallery(
     source = _sounds(subject, cache, steps, guidance)
     with _counted("sonifying") as progress:
         page = build_gallery(
-            subject, name=_title(model), neighbours=neighbours, sounds=source, seeds=range(seeds), progress=progress
+            subject, name=title_of(model), neighbours=neighbours, sounds=source, seeds=range(seeds), progress=progress
         )
     _deliver(page.to_html(), output)
 
@@ -140,7 +140,7 @@ def _load(name: str | None, device: str | None, dtype: str) -> "tuple[PECMAE, Ne
         return model, None
 
 
-def _title(model: str | None) -> str:
+def title_of(model: str | None) -> str:
     """What people call the model: the last part of a directory's path, a Hub id as it is."""
     if model is None:
         return "pecmae-mini"

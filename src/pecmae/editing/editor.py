@@ -57,7 +57,8 @@ class Editor:
         self.model = model
         self.tracks = tracks
         self.original = Draft.of(model.head, model.labels)
-        self._measured = Measured(tracks.measured)
+        # The tracks that edits are measured on.
+        self.measured = Measured(tracks.measured)
         self._training = None if tracks.training is None else Measured(tracks.training)
         self._done: list[Done] = []
         self._undone: list[Done] = []
@@ -151,7 +152,7 @@ class Editor:
 
     def compare(self, before: Draft, after: Draft) -> Effect:
         """What lies between two drafts, on the tracks that edits are measured on."""
-        return Effect(self._measured.evaluate(before), self._measured.evaluate(after))
+        return Effect(self.measured.evaluate(before), self.measured.evaluate(after))
 
     def total(self) -> Effect:
         """What all edits together did."""
@@ -206,7 +207,7 @@ class Editor:
     @property
     def choosing(self) -> Measured:
         """Tracks that choices are made by, so that they are not made by those that they are measured on, where that can be."""
-        return self._measured if self._training is None else self._training
+        return self.measured if self._training is None else self._training
 
     def nearest(self, prototype: int, count: int = 5) -> list[tuple[int, str, float, np.ndarray]]:
         """Training segments nearest to a prototype, each of another track: those that `Move` may put it on.

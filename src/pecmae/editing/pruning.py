@@ -109,6 +109,7 @@ def prune(editor: Editor, kinds: tuple[Reason, ...] = KINDS) -> Pruning:
 class Removal:
     """A point of `removal_curve`."""
 
+    edit: Edit  # the last one
     text: str
     prototypes: int  # that are left
     effect: Effect  # of all removals so far, with the linear layer as it is
@@ -134,7 +135,29 @@ def removal_curve(editor: Editor, *, refit_every: int = 1) -> Iterator[Removal]:
         refitted = None
         if editor.has_training and count % refit_every == 0:
             refitted = editor.compare(start, editor.refitted(draft=draft).apply(draft))
-        yield Removal(text, len(draft.ids), editor.compare(start, draft), refitted)
+        yield Removal(edit, text, len(draft.ids), editor.compare(start, draft), refitted)
+
+
+@dataclass(frozen=True, eq=False)
+class Hold:
+    """What hangs on each prototype: how tracks fare when it gives to all of them what it gives to the average track."""
+
+    predicted: np.ndarray  # (T,) class numbers, with all prototypes
+    without: np.ndarray  # (M, T) and without each
+    accuracy: float  # mean recall, with all
+    accuracy_without: np.ndarray  # (M,)
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """Number of tracks that get another label without each prototype [shape=(M,)]."""
+        return (self.without != self.predicted).sum(1)
+
+
+def hold_of(tracks: Measured, draft: Draft) -> Hold:
+    """Tell what hangs on each prototype of a draft, on labelled tracks."""
+    without = np.stack([logits.argmax(1) for logits in _logits_without(tracks, draft)])
+    accuracy, others = _accuracies(tracks, draft)
+    return Hold(tracks.evaluate(draft).predicted, without, accuracy, others)
 
 
 Candidates = Iterator[tuple[Edit, tuple[int, ...]]]
