@@ -185,7 +185,7 @@ class SetWeight(Edit):
     weight: float
 
     def apply(self, draft: Draft) -> Draft:  # noqa: D102  # of Edit
-        if not abs(self.weight) <= np.finfo(np.float32).max:  # NaN too
+        if not abs(self.weight) <= float(np.finfo(np.float32).max):  # NaN too
             raise ConfigError(f"The weight {self.weight} is no finite number; give one, such as 0.")
         weight = draft.weight.copy()
         weight[draft.label_index(self.label), draft.row(self.prototype)] = self.weight
