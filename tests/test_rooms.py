@@ -109,6 +109,7 @@ ALONE = {
     "cli.decoder_notes": "what foreign libraries write to standard error",
     "core.ahead": "a thread that any loop can use; embedding is not about threads",
     "evaluation.leave_one_out": "fits heads, which needs the extra that evaluating does not",
+    "explorer.walks": "a moment's way to another class, beside the session that knows who asked",
     "prototypes.published": "the published layout, for checkpoints",
     "training.diffusion": "a stage of training, for the scripts of examples/",
     "training.interruptions": "what a signal does to training; the loop knows steps",
@@ -129,7 +130,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
         information = [name.partition("/")[2] for name in archive.namelist() if name not in found]
     tracked = {path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert found == {path.relative_to(SOURCE.parent).as_posix() for path in tracked}
-    assert {path.suffix for path in tracked} == {".py", ".typed", ".j2", ".js", ".css", ".json", ".md", ".safetensors"}
+    assert {path.suffix for path in tracked} == {".py", ".typed", ".j2", ".js", ".css", ".html", ".json", ".md", ".safetensors"}
     assert sorted(information) == ["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"]
     assert "pecmae/py.typed" in found
 

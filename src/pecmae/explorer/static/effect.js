@@ -9,7 +9,7 @@ const points = (value) => signed(100 * value, 1);
 export function fareOf(effect) {
   const [before, after] = effect.accuracy;
   const [low, high] = effect.interval_95;
-  if (!effect.changed.length) return `No label changes: ${percent(after)} of ${effect.num_tracks} tracks are right, class by class.`;
+  if (!effect.changed.length) return `No label changes: ${percent(after)} of ${effect.num_tracks} tracks are right, on average over the classes.`;
   return `Accuracy ${percent(before)} → ${percent(after)} (${points(effect.difference)} points; between ${points(low)} and ${points(high)} with 95 % certainty); ${effect.changed.length} of ${effect.num_tracks} tracks change their label.`;
 }
 

@@ -72,7 +72,7 @@ function draw() {
   byId('redo').disabled = model.read_only || !model.undone.length;
   byId('refit').disabled = byId('prune').disabled = model.read_only;
   byId('refit').hidden = model.read_only || !model.can_refit;
-  byId('fare').textContent = model.history.length ? `All edits together: ${fareOf(model.total)}${model.saved ? '' : ' Not exported yet.'}` : `As it was loaded: ${fareOf(model.total)}`;
+  byId('fare').textContent = model.history.length ? `All edits together: ${fareOf(model.total)}${model.saved ? '' : ' Not exported yet.'}` : `As it was loaded: ${fixed(100 * model.total.accuracy[0], 1)} % of ${model.total.num_tracks} tracks are right, on average over the classes.`;
   byId('history').replaceChildren(...model.history.map((done) => h('li', { class: done.insisted ? 'insisted' : '' }, done.text, done.insisted ? ' (insisted on)' : '')));
   if (!byId('export-name').value) byId('export-name').value = model.export_name;
   byId('export').disabled = model.read_only || !model.history.length;
