@@ -105,6 +105,7 @@ ALONE = {
     "autoencoder.denoiser": "a part of the paper",
     "autoencoder.summarizer": "a part of the paper",
     "baselines.time_average": "a system of the paper, for the scripts of examples/",
+    "catalogue.summary": "what an archive holds in numbers; the others are about making and searching it",
     "checkpoints": "public names of published checkpoints",
     "cli.decoder_notes": "what foreign libraries write to standard error",
     "core.ahead": "a thread that any loop can use; embedding is not about threads",

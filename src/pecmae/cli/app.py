@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pecmae.cli import console, doctor, explore, own, pages, results, signals, support
+from pecmae.cli import archives, console, doctor, explore, own, pages, results, signals, support
 from pecmae.cli.decoder_notes import without_decoder_notes
 from pecmae.cli.options import BatchSize, Device, Dtype, Guidance, Model, Paths, Seed, Steps
 from pecmae.core.batches import is_out_of_memory
@@ -24,6 +24,7 @@ from pecmae.errors import PecmaeError
 GROUPS = {
     "Hear and label": ("classify", "sonify", "embed"),
     "Understand": ("explain", "gallery", "explore"),
+    "Many tracks": ("catalogue", "similar"),
     "Make your own": ("fit", "evaluate", "calibrate", "reproduce"),
     "Publish": ("push", "export", "convert"),
     "The rest": ("models", "doctor"),
@@ -290,6 +291,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
 
 pages.register(app)
 app.command()(explore.explore)
+archives.register(app)
 app.command()(own.fit)
 app.command()(own.evaluate)
 app.command()(own.calibrate)

@@ -131,8 +131,8 @@ def spinner(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yield a function that moves a bar on by one; there is no bar where standard error is no terminal."""
+def progress_bar(text: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """Yield a function that moves a bar on by one (None: nobody knows of how many); no terminal, no bar."""
     from rich import progress as rich
 
     columns = (rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False), rich.BarColumn())

@@ -17,6 +17,7 @@ EXTRAS = {
     "train": "accelerate",
     "plot": "matplotlib",
     "media": "av",
+    "catalogue": "pyarrow",
     "onnx": "onnxscript",
     "docs": "mkdocs",
     "encodec": "encodec",

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pecmae.core.configs import read_json
 from pecmae.core.files import synchronise, write_json
+from pecmae.core.locks import locked_folder
 from pecmae.errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 1
@@ -43,22 +43,8 @@ def locked(output: str | os.PathLike[str] | None, accelerator: Accelerator) -> I
     if output is None or not accelerator.is_main_process:
         yield
         return
-    folder = Path(output).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.resolve() / ".lock", is_singleton=True)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ConfigError(
-            f"{folder}: another run is using this folder; wait until it ends, or choose another output."
-        ) from None
-    except NotImplementedError:  # a file system without locks
+    with locked_folder(output):
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class MovingAverage:
