@@ -20,6 +20,7 @@ from test_calibration import tracks_around
 from test_report import HOSTILE, tiny_neighbours
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -114,9 +115,16 @@ def problems(browser) -> list[str]:
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 15) -> None:
     end = time.monotonic() + seconds
-    while not condition():
+    while not _holds(condition):
         assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
         time.sleep(0.02)
+
+
+def _holds(condition: Callable[[], Any]) -> bool:
+    try:
+        return bool(condition())
+    except StaleElementReferenceException:  # it was drawn anew meanwhile
+        return False
 
 
 def number(text: str) -> float:
