@@ -14,7 +14,7 @@ from pecmae.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 # Pages whose Python is run from the first line to the last.
-RUN = ("guide/embeddings.md",)
+RUN = ("guide/embeddings.md", "guide/explore.md")
 
 
 def test_the_site_builds_strictly(tmp_path):

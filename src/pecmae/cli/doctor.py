@@ -18,6 +18,7 @@ EXTRAS = {
     "plot": "matplotlib",
     "media": "av",
     "catalogue": "pyarrow",
+    "app": "starlette",
     "onnx": "onnxscript",
     "docs": "mkdocs",
     "encodec": "encodec",
