@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import embeddings
 import many_tracks
 import run
 import whole_path
@@ -341,3 +342,9 @@ def test_many_tracks_are_measured_after_their_answers_are_compared(tiny_model_di
     assert rows[0].startswith("3 clips of 0.5 s, 1 cores")
     assert [row.split("  ")[0] for row in rows[1:]] == ["one at a time", "predict_many", "1 process × 1 threads"]
     assert all(float(row.split()[-2]) > 0 for row in rows[1:])
+
+
+def test_embeddings_are_fitted_and_told():
+    found = embeddings.measure(rows=200, width=16, classes=2, prototypes=1)
+    assert found["seconds"] > 0
+    assert found["accuracy"] > 0.6

@@ -80,7 +80,7 @@ def ids(catalogue: Catalogue) -> list[str]:
 
 
 def test_rows_are_what_the_model_answers(archive, inline, settings, tiny_model_dir, tmp_path):
-    progress = build_catalogue([str(archive)], tmp_path / "out", settings)
+    progress = build_catalogue(str(archive), tmp_path / "out", settings)
     assert (progress.found, progress.done, progress.failed) == (8, 8, 1)
     found, model = Catalogue(tmp_path / "out"), PECMAE.from_pretrained(tiny_model_dir, device="cpu", dtype="float32")
     rows = {row["path"]: row for row in found.to_arrow().to_pylist()}

@@ -12,6 +12,7 @@ import torch
 
 from pecmae import PECMAE, ConfigError, EmbeddingModel, PecmaeError, fit_embeddings
 from pecmae.explain.report import explain_tracks
+from pecmae.hub.publish import push_directory
 from pecmae.interop import CallableEncoder, embed_collection
 from pecmae.interop.embeddings import EMBEDDING_SETTINGS, embedded_tracks
 from pecmae.prototypes.neighbours import Neighbours
@@ -215,6 +216,16 @@ def test_its_prototypes_are_heard_by_training_segments(heard, recordings, tmp_pa
     assert loaded.predict(recordings / "low" / "0.wav").label == "low"
 
 
+def test_from_the_hub_it_comes_with_its_sounds(heard, hub, monkeypatch, tmp_path):
+    heard.save_pretrained(tmp_path / "saved")
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    push_directory(tmp_path / "saved", "tester/bands")
+    loaded = EmbeddingModel.from_pretrained("tester/bands", device="cpu")
+    assert loaded.labels == heard.labels
+    assert loaded.example_sounds.get(0) == pytest.approx(heard.example_sounds.get(0), abs=1e-4)
+    assert loaded.neighbours.nearest(0) == heard.neighbours.nearest(0)
+
+
 def test_a_model_without_its_encoder_still_plays_and_names_it(heard, tmp_path):
     heard.save_pretrained(tmp_path / "saved")
     loaded = EmbeddingModel.from_pretrained(tmp_path / "saved", device="cpu")
@@ -230,6 +241,7 @@ def test_a_model_without_its_encoder_still_plays_and_names_it(heard, tmp_path):
 def test_its_report_plays_the_recordings(heard, recordings, tmp_path):
     report = explain_tracks(heard, [recordings / "low" / "3.wav"], tmp_path / "page.html", neighbours=heard.neighbours)
     assert set(report.sounds) == {0, 1}
+    assert report.to_dict()["recorded"] is True
     assert report.tracks[0].explanation.label == "low"
     assert (tmp_path / "page.html").stat().st_size > 10_000
 

@@ -62,6 +62,8 @@ def test_a_run_again_gives_the_same_weights_to_the_last_bit(fitted):
     assert not any(found.changes.values())
     assert all(before == now for before, now in found.accuracy.values())
     assert RunRecord.load(fitted / "reproduced").model == RunRecord.load(fitted).model
+    with pytest.raises(ConfigError, match="fitted again there already"):  # it would find itself, and fit nothing
+        reproduce(fitted)
 
 
 def test_another_seed_is_noticed(fitted, tmp_path):

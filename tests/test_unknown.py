@@ -45,7 +45,9 @@ def test_a_class_that_lies_apart_is_strange_to_a_head_that_never_met_it(tiny_mod
     places[2] = 5.0
     config = replace(tiny_model.head.config, adaptor=False)
     settings = replace(HEAD_SETTINGS, steps=20, batch_size=16)
-    found = leave_one_class_out(config, ("a", "b", "far"), clusters(0, places), clusters(1, places), settings=settings)
+    found = leave_one_class_out(
+        config, ("a", "b", "far"), clusters(0, places), {"test": clusters(1, places)}, settings=settings
+    )["test"]
     assert list(found) == ["a", "b", "far"]
     assert found["far"]["auroc"] > 0.99
     assert found["far"]["false_positives"] == 0
@@ -61,10 +63,10 @@ def test_a_class_without_test_tracks_is_left_out(tiny_model):
         replace(tiny_model.head.config, adaptor=False),
         "abc",
         clusters(0, places),
-        test.chosen(test.track_labels > 0),
+        {"some": test.chosen(test.track_labels > 0), "all": test},
         settings=settings,
     )
-    assert list(found) == ["b", "c"]
+    assert {name: list(reports) for name, reports in found.items()} == {"some": ["b", "c"], "all": ["a", "b", "c"]}
 
 
 def test_chosen_tracks_keep_all_that_is_theirs(tiny_model):

@@ -3,12 +3,10 @@
 Shapes: S segments, N samples, D width, C classes, K prototypes per class, M = C · K prototypes.
 """
 
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
@@ -26,13 +24,14 @@ from pecmae.autoencoder.sampling import VDiffusionSolver, load_solver
 from pecmae.classifier import TrackClassifier
 from pecmae.core.devices import answering, pick_device, pick_dtype
 from pecmae.core.files import save_directory_atomically, user_path, write_json
-from pecmae.errors import CheckpointError, ConfigError
+from pecmae.errors import ConfigError
 from pecmae.hub.download import DownloadOptions, PushOptions, check_options, named_repository
 from pecmae.hub.resolve import EDITS_FILE, SPLITS_FILE, resolve_model
 from pecmae.model_files import (
     lasting,
     load_autoencoder,
     model_config,
+    read_calibration,
     read_edit_log,
     read_model,
     write_card,
@@ -46,8 +45,6 @@ from pecmae.prototypes.neighbours import carry_neighbours
 
 if TYPE_CHECKING:
     from pecmae.autoencoder.scheduler import VDiffusionScheduler
-
-_log = logging.getLogger(__name__)
 
 
 class PECMAE(TrackClassifier, ModelHubMixin, library_name="pecmae", tags=["audio-classification", "music", "interpretability"]):
@@ -330,7 +327,7 @@ class PECMAE(TrackClassifier, ModelHubMixin, library_name="pecmae", tags=["audio
         model = cls(autoencoder, head.to(target), config.labels, lasting(config.autoencoder), config.preparation)
         model._directory = directory.absolute()
         model.edit_log = read_edit_log(directory)
-        model.calibration = _read_calibration(directory, model.head)
+        model.calibration = read_calibration(directory, model.head)
         return model
 
     def save_pretrained(  # type: ignore[override]  # an unknown option is an error here
@@ -391,12 +388,3 @@ class PECMAE(TrackClassifier, ModelHubMixin, library_name="pecmae", tags=["audio
             Address of the commit.
         """
         return super().push_to_hub(**named_repository(repo_id, options))
-
-
-def _read_calibration(directory: Path, head: PrototypeHead) -> Calibration | None:
-    """What the directory says of the head's answers; one that cannot be used is as good as none, and is said to be so."""
-    try:
-        return Calibration.load(directory, head)
-    except CheckpointError as error:
-        _log.warning(str(error))
-        return None

@@ -1,6 +1,7 @@
 """The directory of a model: configuration, weights of the head, scheduler, card, and the autoencoder or where it is."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +24,18 @@ from pecmae.core.configs import (
 )
 from pecmae.core.files import write_text
 from pecmae.core.weights import WEIGHTS_FILE, load_module, same_weights, save_weights
-from pecmae.errors import ConfigError
+from pecmae.errors import CheckpointError, ConfigError
 from pecmae.hub.download import DownloadOptions
 from pecmae.hub.resolve import CARD_FILE, EDITS_FILE, embedded_autoencoder
 from pecmae.hub.zoo import is_embedded
+from pecmae.prototypes.calibration import Calibration
 from pecmae.prototypes.config import PrototypeHeadConfig
 from pecmae.prototypes.head import PrototypeHead
 
 if TYPE_CHECKING:
     from pecmae.autoencoder.scheduler import VDiffusionScheduler
+
+_log = logging.getLogger(__name__)
 
 MODEL_TYPE = "pecmae"
 # Of a head over embeddings that another model makes, see `pecmae.interop.embedding_model`.
@@ -154,6 +158,15 @@ def read_edit_log(directory: Path) -> dict[str, Any] | None:
     if not isinstance(log, dict) or not isinstance(log.get("edits"), list):
         raise ConfigError(f"{path}: it holds no log of edits; {advice}")
     return log
+
+
+def read_calibration(directory: Path, head: PrototypeHead) -> Calibration | None:
+    """What the directory says of the head's answers; one that cannot be used is as good as none, and is said to be so."""
+    try:
+        return Calibration.load(directory, head)
+    except CheckpointError as error:
+        _log.warning(str(error))
+        return None
 
 
 def load_autoencoder(

@@ -17,7 +17,7 @@ from pecmae.data.embedding_cache import autoencoder_key
 from pecmae.errors import ConfigError
 from pecmae.finetuning import fit
 from pecmae.prototypes.fitting import HeadFit
-from pecmae.training.run_record import RunRecord
+from pecmae.training.run_record import RUN_FILE, RunRecord
 from pecmae.training.settings import TrainingSettings
 
 
@@ -69,7 +69,8 @@ def reproduce(
     Raises
     ------
     ConfigError
-        There is no record, the run was stopped early, files are gone or hold something else, or the autoencoder is another one.
+        There is no record, the run was stopped early, files are gone or hold something else, the autoencoder is another
+        one, or `output` holds a finished run.
     """
     run = Path(run)
     record = RunRecord.load(run)
@@ -81,6 +82,8 @@ def reproduce(
         more = f", and so do or are {others} others" if others else ""
         raise ConfigError(f"{run}: {changes['data'][0]}{more}; bring back the data.")
     output = run / "reproduced" if output is None else Path(output)
+    if (output / RUN_FILE).exists():  # fit would go on with what is finished, and do nothing
+        raise ConfigError(f"{output}: the model was fitted again there already; delete it, or choose another folder.")
     autoencoder = _autoencoder(run, record)
     threads = torch.get_num_threads()
     torch.set_num_threads(int(record.machine.get("threads", threads)))

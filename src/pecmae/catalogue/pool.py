@@ -4,7 +4,7 @@ A group whose process dies, or that takes too long, is worked on again track by 
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def work_on(
     prepare: Callable[..., None],
     arguments: tuple[Any, ...],
     failed: Failed,
-) -> Iterator[list[Rows]]:
+) -> Generator[list[Rows]]:
     """Have processes work on tracks.
 
     Parameters

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Progress:
 
 
 def build_catalogue(
-    sources: Sequence[str],
+    sources: Sequence[str] | str,
     output: str | os.PathLike[str],
     settings: CatalogueSettings | None = None,
     *,
@@ -64,7 +65,7 @@ def build_catalogue(
 
     Parameters
     ----------
-    sources : sequence of str
+    sources : sequence of str, or one str
         See `pecmae.catalogue.sources.find_tracks`.
     output : path
         Folder of the catalogue; made.
@@ -88,7 +89,8 @@ def build_catalogue(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     with locked_folder(output):
-        return _Run(settings, CatalogueWriter(output, facts), on_error, advance).go(sources)
+        run = _Run(settings, CatalogueWriter(output, facts), on_error, advance)
+        return run.go([sources] if isinstance(sources, str) else sources)
 
 
 def _facts(settings: CatalogueSettings) -> CatalogueFacts:
@@ -146,12 +148,14 @@ class _Run:
             failed=lambda track, error: failed_row(track, f"{track.path}: {error}", facts.model_sha256),
         )
         try:
-            for group in found:
-                pending += group
-                self._count(group)
-                if len(pending) >= PART_TRACKS or time.monotonic() - since >= PART_SECONDS:
-                    self.writer.write(merged(pending))
-                    pending, since = [], time.monotonic()
+            # The processes end with the loop, whatever ends it.
+            with closing(found):
+                for group in found:
+                    pending += group
+                    self._count(group)
+                    if len(pending) >= PART_TRACKS or time.monotonic() - since >= PART_SECONDS:
+                        self.writer.write(merged(pending))
+                        pending, since = [], time.monotonic()
         finally:  # what is done is kept when the user stops it
             self.writer.write(merged(pending))
         return self.progress

@@ -17,11 +17,11 @@ def leave_one_class_out(
     config: PrototypeHeadConfig,
     labels: Sequence[str],
     train: EmbeddedTracks,
-    test: EmbeddedTracks,
+    tests: Mapping[str, EmbeddedTracks],
     *,
     validation: EmbeddedTracks | None = None,
     settings: TrainingSettings = HEAD_SETTINGS,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, dict[str, float]]]:
     """Fit a head without each class in turn, and see whether it calls the tracks of that class stranger than the others.
 
     Parameters
@@ -29,31 +29,35 @@ def leave_one_class_out(
     config : PrototypeHeadConfig
         Of the head that knows all classes, as many prototypes of each.
     labels : sequence of str
-    train, test, validation : EmbeddedTracks
+    train, validation : EmbeddedTracks
         With tracks of all classes; the head of each fit is the one of the lowest loss on `validation`, where that is given.
+    tests : mapping of name to EmbeddedTracks
+        Tracks that nothing was fitted to.
     settings : TrainingSettings
 
     Returns
     -------
     dict
-        `detection_report` by strangeness, by the name of the class that was left out; of those that have test tracks.
+        By the name of each set of tests: `detection_report` by strangeness, by the name of the class that was left out; of
+        those that have tracks in it.
     """
-    found = {}
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in tests}
     smaller = replace(config, num_classes=len(labels) - 1)
     for number, label in enumerate(labels):
-        out = (test.track_labels == number).numpy()
-        if not out.any() or out.all():
-            continue
         without = _without_class(train, number)
         held = None if validation is None else _without_class(validation, number)
         head, _ = fit_head(without, smaller, settings, validation=held)
-        strangeness = track_strangeness(head, test, class_radii(head, without.whole()))
-        found[label] = detection_report(strangeness[~out], strangeness[out])
+        radii = class_radii(head, without.whole())
+        for name, test in tests.items():
+            out = (test.track_labels == number).numpy()
+            if out.any() and not out.all():
+                strangeness = track_strangeness(head, test, radii)
+                found[name][label] = detection_report(strangeness[~out], strangeness[out])
     return found
 
 
 def mean_auroc(reports: Mapping[str, Mapping[str, float]]) -> float:
-    """Mean over what `leave_one_class_out` returns."""
+    """Mean over the classes of one set of tests, as `leave_one_class_out` returns them."""
     return float(np.mean([report["auroc"] for report in reports.values()]))
 
 

@@ -38,6 +38,8 @@ class Page(ABC):
     prototype_labels: tuple[int, ...]
     prototype_numbers: tuple[int, ...]
     segment_seconds: float
+    # Whether prototypes are heard by recordings near them, of a model that cannot sonify them.
+    recorded: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -47,6 +49,7 @@ class Page(ABC):
             "prototype_labels": list(self.prototype_labels),
             "prototype_numbers": list(self.prototype_numbers),
             "segment_seconds": self.segment_seconds,
+            "recorded": self.recorded,
         }
 
     @abstractmethod
@@ -68,6 +71,7 @@ def model_facts(model: "TrackClassifier", name: str) -> dict[str, Any]:
         "prototype_labels": tuple(own.tolist()),
         "prototype_numbers": tuple(numbers_within_class(own)),
         "segment_seconds": model.segment_seconds,
+        "recorded": model.example_sounds is not None,
     }
 
 

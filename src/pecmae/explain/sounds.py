@@ -67,10 +67,7 @@ class PrototypeSounds:
         ]
         digest.update(json.dumps([CACHE_VERSION, settings, self.model.solver.algorithm_type], default=str).encode())
         digest.update(self.model.head.projected_prototypes().cpu().numpy().tobytes())
-        for part in (self.model.autoencoder.denoiser, self.model.autoencoder.codec_decoder):
-            for name, value in sorted(part.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(decoder_digest(self.model))
         return digest.hexdigest()[:16]
 
     def path(self, prototype: int, seed: int) -> Path:
@@ -139,6 +136,16 @@ def without_audio_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AudioWarning)
         yield
+
+
+def decoder_digest(model: "PECMAE") -> bytes:
+    """A hash of the weights that make sound of z."""
+    digest = hashlib.sha256()
+    for part in (model.autoencoder.denoiser, model.autoencoder.codec_decoder):
+        for name, value in sorted(part.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.digest()
 
 
 def sounds_of(model: "TrackClassifier") -> "PrototypeSounds | ExampleSounds":

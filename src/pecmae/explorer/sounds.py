@@ -18,6 +18,7 @@ from pecmae.autoencoder.model import SamplingOptions
 from pecmae.core.devices import answering
 from pecmae.core.files import atomic_write
 from pecmae.explain.media import png, spectrogram
+from pecmae.explain.sounds import decoder_digest
 from pecmae.explorer.background import Background
 from pecmae.model import PECMAE
 
@@ -89,15 +90,11 @@ class SoundMaker:
 
     def _open(self) -> None:
         """Find the folder of this decoder and these settings."""
-        autoencoder, digest = self._model.autoencoder, hashlib.sha256()
-        config = autoencoder.config
+        config, digest = self._model.autoencoder.config, hashlib.sha256()
         steps = self._options["num_inference_steps"]
         settings = [config.segment_samples, config.num_inference_steps, config.guidance_scale, config.guidance_stop, steps]
         digest.update(json.dumps([CACHE_VERSION, settings, self._model.solver.algorithm_type], default=str).encode())
-        for part in (autoencoder.denoiser, autoencoder.codec_decoder):
-            for name, value in sorted(part.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(decoder_digest(self._model))
         folder = self._root / f"z-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder

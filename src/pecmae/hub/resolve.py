@@ -28,10 +28,13 @@ CALIBRATION_FILE = "calibration.safetensors"
 SPLITS_FILE = "splits.json"
 # What was done to its prototypes by hand, see `pecmae.editing.log`.
 EDITS_FILE = "edits.json"
+# Training segments that stand for prototypes which nothing can sonify, see `pecmae.prototypes.example_sounds`.
+EXAMPLES_FOLDER = "examples"
 # The card, which a model that is saved or pushed again takes along.
 CARD_FILE = "README.md"
 OPTIONAL_MODEL_FILES = (
-    *("autoencoder/*", "scheduler/*", COMPANION_FILE, CALIBRATION_FILE, SPLITS_FILE, EDITS_FILE, CARD_FILE),
+    *("autoencoder/*", "scheduler/*", f"{EXAMPLES_FOLDER}/*"),
+    *(COMPANION_FILE, CALIBRATION_FILE, SPLITS_FILE, EDITS_FILE, CARD_FILE),
 )
 # Of a codec in the layout of transformers.
 CODEC_FILES = ("config.json", "model.safetensors")

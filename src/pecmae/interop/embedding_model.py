@@ -28,7 +28,7 @@ from pecmae.hub.download import DownloadOptions, check_options
 from pecmae.hub.resolve import resolve_model
 from pecmae.interop.encoders import CallableEncoder
 from pecmae.interop.labelled_embeddings import embedded_tracks
-from pecmae.model_files import EMBEDDING_MODEL_TYPE, ModelConfig, model_config, write_card
+from pecmae.model_files import EMBEDDING_MODEL_TYPE, ModelConfig, model_config, read_calibration, write_card
 from pecmae.prototypes.calibration import Calibration
 from pecmae.prototypes.example_sounds import ExampleSounds
 from pecmae.prototypes.explanations import Explanation, explanation_of
@@ -206,7 +206,7 @@ class EmbeddingModel(TrackClassifier):
             stored.config.labels,
             encoder=made,
             preparation=stored.config.preparation,
-            calibration=Calibration.load(directory, head),
+            calibration=read_calibration(directory, head),
             example_sounds=None if rate is None else ExampleSounds.load(directory, rate),
             neighbours=Neighbours.load(directory),
         )

@@ -6,6 +6,7 @@ Shapes: N segments, S segments of a track, D width.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -99,7 +100,8 @@ def fit_embeddings(
     TypeError
         There is no such option.
     """
-    refuse_unknown("fit_embeddings", options, HeadOptions.__annotations__, _OPTIONS)
+    own = [name for name, found in signature(fit_embeddings).parameters.items() if found.kind is Parameter.KEYWORD_ONLY]
+    refuse_unknown("fit_embeddings", options, HeadOptions.__annotations__, own)
     head = (head or HeadFit()).changed(options)
     classes = tuple(sorted({str(label) for label in labels}))
     made = _encoder(encoder, sampling_rate, segment_seconds, audio)
@@ -138,12 +140,6 @@ def fit_embeddings(
         example_sounds=None if made is None or not paths else _example_sounds(fitted, neighbours, paths, made),
         neighbours=neighbours,
     )
-
-
-_OPTIONS = (
-    *("tracks", "splits", "audio", "offsets", "encoder", "sampling_rate", "segment_seconds", "head", "settings"),
-    *("calibration_share", "progress"),
-)
 
 
 def _encoder(encoder: Any, rate: int | None, seconds: float | None, audio: Any) -> CallableEncoder | None:

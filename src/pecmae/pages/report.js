@@ -364,10 +364,11 @@ class TrackView {
 
   prototypeFigure(m) {
     const id = `sound-prototype-${m}`;
+    const absent = page.recorded ? 'No recording of it is at hand.' : 'Not sonified in this report; ask for more with --sounds.';
     if (!page.pictures[m]) {
-      return this.figure('prototype', `Prototype ${nameOf(m)}`, h('p', { class: 'absent' }, 'Not sonified in this report; ask for more with --sounds.'));
+      return this.figure('prototype', `Prototype ${nameOf(m)}`, h('p', { class: 'absent' }, absent));
     }
-    return this.figure('prototype', `Prototype ${nameOf(m)}, as sound`, soundButton(`Play prototype ${nameOf(m)}`, page.pictures[m], { id }));
+    return this.figure('prototype', page.recorded ? `Nearest to prototype ${nameOf(m)}` : `Prototype ${nameOf(m)}, as sound`, soundButton(`Play prototype ${nameOf(m)}`, page.pictures[m], { id }));
   }
 
   nearest(m) {
@@ -552,7 +553,10 @@ class TrackView {
         'p',
         {},
         'A contribution is a similarity times the weight of the linear layer; contributions and bias sum to the logit. ' +
-          'Numbers are rounded so that each column adds up. A sonified prototype is what the decoder makes of it, not a recording.',
+          'Numbers are rounded so that each column adds up. ' +
+          (page.recorded
+            ? 'What is played for a prototype is the training segment nearest to it: this model has no decoder.'
+            : 'A sonified prototype is what the decoder makes of it, not a recording.'),
       ),
       h('button', { type: 'button', class: 'quiet', onclick: save }, 'Save the numbers as JSON'),
     );

@@ -14,8 +14,8 @@ import numpy as np
 
 from pecmae.audio.segments import load_audio, write_audio
 from pecmae.errors import CheckpointError, PecmaeError
+from pecmae.hub.resolve import EXAMPLES_FOLDER
 
-FOLDER = "examples"
 # Training segments that are kept of each prototype, each of another track.
 KEPT = 3
 
@@ -51,7 +51,7 @@ class ExampleSounds:
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write them as FLAC into a folder of their own; returns it."""
-        folder = Path(directory) / FOLDER
+        folder = Path(directory) / EXAMPLES_FOLDER
         folder.mkdir(exist_ok=True)
         for prototype, kept in self.sounds.items():
             for rank, samples in enumerate(kept):
@@ -68,7 +68,7 @@ class ExampleSounds:
             A file has a name that none of them has.
         """
         paths: dict[tuple[int, int], Path] = {}
-        for path in (Path(directory) / FOLDER).glob("*.flac"):
+        for path in (Path(directory) / EXAMPLES_FOLDER).glob("*.flac"):
             if not (named := re.fullmatch(r"(\d+)-(\d+)", path.stem, re.ASCII)):
                 raise CheckpointError(f"{path}: is no sound of a prototype, which are called such as 3-0.flac; move it away.")
             paths[int(named[1]), int(named[2])] = path
