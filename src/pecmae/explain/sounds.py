@@ -67,7 +67,8 @@ class PrototypeSounds:
         ]
         digest.update(json.dumps([CACHE_VERSION, settings, self.model.solver.algorithm_type], default=str).encode())
         digest.update(self.model.head.projected_prototypes().cpu().numpy().tobytes())
-        digest.update(decoder_digest(self.model))
+        for part in decoder_content(self.model):
+            digest.update(part)
         return digest.hexdigest()[:16]
 
     def path(self, prototype: int, seed: int) -> Path:
@@ -138,14 +139,12 @@ def without_audio_warnings() -> Iterator[None]:
         yield
 
 
-def decoder_digest(model: "PECMAE") -> bytes:
-    """A hash of the weights that make sound of z."""
-    digest = hashlib.sha256()
+def decoder_content(model: "PECMAE") -> Iterator[bytes]:
+    """Names and weights of what makes sound of z, in one order: for hashes that kept sounds are found by."""
     for part in (model.autoencoder.denoiser, model.autoencoder.codec_decoder):
         for name, value in sorted(part.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.digest()
+            yield name.encode()
+            yield value.detach().float().cpu().contiguous().numpy().tobytes()
 
 
 def sounds_of(model: "TrackClassifier") -> "PrototypeSounds | ExampleSounds":

@@ -18,7 +18,7 @@ from pecmae.autoencoder.model import SamplingOptions
 from pecmae.core.devices import answering
 from pecmae.core.files import atomic_write
 from pecmae.explain.media import png, spectrogram
-from pecmae.explain.sounds import decoder_digest
+from pecmae.explain.sounds import decoder_content
 from pecmae.explorer.background import Background
 from pecmae.model import PECMAE
 
@@ -94,7 +94,8 @@ class SoundMaker:
         steps = self._options["num_inference_steps"]
         settings = [config.segment_samples, config.num_inference_steps, config.guidance_scale, config.guidance_stop, steps]
         digest.update(json.dumps([CACHE_VERSION, settings, self._model.solver.algorithm_type], default=str).encode())
-        digest.update(decoder_digest(self._model))
+        for part in decoder_content(self._model):
+            digest.update(part)
         folder = self._root / f"z-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
